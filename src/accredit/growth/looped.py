@@ -1,0 +1,222 @@
+"""Any growing networks, trained one after the other: slower than a stack, and open to every architecture.
+
+E hosts, S slots, R rows asked for, B examples, C coalitions, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, optim
+
+from accredit.errors import InvalidArgument
+from accredit.growth.catalogue import Kind
+from accredit.growth.hosts import HostEvaluation
+from accredit.growth.network import GrowingNetwork
+from accredit.growth.slot import Slot
+from accredit.growth.stage import Stage
+
+EMPTY = -1
+Saved = tuple[dict[str, Tensor], dict[str, object]]
+
+
+class LoopedHosts:
+    """E growing networks, each with an Adam of its own.
+
+    Args:
+        networks: fresh networks of one slot layout, without grafts.
+        catalogue: kinds that may be grafted.
+        learning_rate: of Adam, for hosts and grafts alike.
+    """
+
+    def __init__(self, networks: Sequence[GrowingNetwork], catalogue: Sequence[Kind], *, learning_rate: float) -> None:
+        self.networks = list(networks)
+        self.catalogue = tuple(catalogue)
+        self.learning_rate = learning_rate
+        self.optimizers = [self._optimizer(network) for network in self.networks]
+        self.kinds = np.full((len(self.networks), len(self.networks[0].slots)), EMPTY)
+
+    @property
+    def num_hosts(self) -> int:
+        """E."""
+        return len(self.networks)
+
+    def reset(self, row: int, network: GrowingNetwork) -> None:
+        """Start row `row` again from `network`, a fresh network without grafts, which the row takes over."""
+        self.networks[row] = network
+        self.optimizers[row] = self._optimizer(network)
+        self.kinds[row] = EMPTY
+
+    def graft(self, row: int, slot: int, kind: int, seed: int) -> None:
+        """Put a new graft of catalogue row `kind` into a slot, its weights drawn from `seed`."""
+        network = self.networks[row]
+        name = network.slots[slot].name
+        generator = torch.Generator().manual_seed(seed)
+        network.graft(name, self.catalogue[kind], generator).follow(self.optimizers[row])
+        self.kinds[row, slot] = kind
+
+    def prune(self, row: int, slot: int) -> None:
+        """Remove the graft of a slot with its optimizer state."""
+        network = self.networks[row]
+        network.prune(network.slots[slot].name).follow(self.optimizers[row])
+        self.kinds[row, slot] = EMPTY
+
+    def set_stages(self, stages: NDArray[np.int64], alphas: NDArray[np.float64]) -> None:
+        """Take over stage and blend weight of every slot, [E, S] each."""
+        for network, stage_row, alpha_row in zip(self.networks, stages, alphas, strict=True):
+            for slot, stage, alpha in zip(network.slots, stage_row, alpha_row, strict=True):
+                slot.stage, slot.alpha = Stage(int(stage)), float(alpha)
+
+    def train(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Train every host on its own minibatch by one step of Adam.
+
+        Args:
+            inputs: [E, B, ...].
+            labels: [E, B] int64.
+
+        Returns:
+            [E], mean log-loss of each host before the update, in nats.
+        """
+        return torch.stack(
+            [
+                _train_one(network.train(), optimizer, x, y)
+                for network, optimizer, x, y in zip(self.networks, self.optimizers, inputs, labels, strict=True)
+            ]
+        )
+
+    @torch.no_grad()
+    def evaluate(self, rows: Sequence[int], inputs: Tensor, labels: Tensor, *, factorial: bool) -> HostEvaluation:
+        """Evaluate `rows` on shared examples, host by host.
+
+        Args:
+            rows: R rows of hosts.
+            inputs: [B, ...].
+            labels: [B] int64.
+            factorial: all coalitions of the live grafts, else the full one alone.
+        """
+        slots = range(self.kinds.shape[1])
+        live = tuple(s for s in slots if any(self.networks[r].slots[s].is_live for r in rows)) if factorial else ()
+        answer = labels.view(1, -1, 1).expand(2 ** len(live), -1, 1)
+        losses, correct = [], []
+        for row in rows:
+            network = self.networks[row]
+            was_training = network.training
+            logits = _coalitions(network.eval(), inputs, live)
+            network.train(was_training)
+            losses.append(logits.logsumexp(-1) - logits.gather(-1, answer).squeeze(-1))
+            correct.append((logits.argmax(-1) == labels).float())
+        return HostEvaluation(slots=live, log_loss=torch.stack(losses), is_correct=torch.stack(correct))
+
+    def finite_rows(self) -> NDArray[np.bool_]:
+        """Tell for each host whether all of its weights are finite, [E]."""
+        return np.array([all(bool(torch.isfinite(p).all()) for p in network.parameters()) for network in self.networks])
+
+    def graft_parameter_counts(self) -> NDArray[np.int64]:
+        """Return the parameters of every slot's graft, [E, S]."""
+        return np.array([[sum(p.numel() for p in slot.parameters()) for slot in net.slots] for net in self.networks])
+
+    def snapshot(self) -> list[Saved]:
+        """Return a copy of weights and optimizer state, for `restore`."""
+        return [
+            ({name: value.clone() for name, value in network.state_dict().items()}, _copied(optimizer.state_dict()))
+            for network, optimizer in zip(self.networks, self.optimizers, strict=True)
+        ]
+
+    def restore(self, snapshot: list[Saved], rows: Sequence[int]) -> None:
+        """Put `rows` back to a snapshot: weights and optimizer state."""
+        for row in rows:
+            weights, optimizer = snapshot[row]
+            self.networks[row].load_state_dict(weights)
+            self.optimizers[row].load_state_dict(_copied(optimizer))
+
+    def network(self, row: int, template: GrowingNetwork) -> GrowingNetwork:
+        """Write host `row` with its grafts into `template`, a fresh network of the same architecture, and return it."""
+        _write_grafts(template, self.networks[row], self.catalogue, self.kinds[row])
+        template.load_state_dict(self.networks[row].state_dict())
+        return template
+
+    def state_dict(self) -> dict[str, object]:
+        """Return everything that is needed to continue."""
+        return {
+            "kinds": torch.from_numpy(self.kinds.copy()),
+            "stages": [[int(slot.stage) for slot in network.slots] for network in self.networks],
+            "alphas": [[slot.alpha for slot in network.slots] for network in self.networks],
+            "hosts": [list(saved) for saved in self.snapshot()],
+        }
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Continue from a state of the same number of hosts, whose networks here are fresh.
+
+        Raises:
+            InvalidArgument: the state has another number of hosts or slots.
+        """
+        kinds, hosts = state.get("kinds"), state.get("hosts")
+        if not isinstance(kinds, Tensor) or tuple(kinds.shape) != self.kinds.shape or not isinstance(hosts, list):
+            got = tuple(kinds.shape) if isinstance(kinds, Tensor) else type(kinds).__name__
+            raise InvalidArgument(
+                f"`state` of the hosts has kinds of shape {got}, wanted {self.kinds.shape}; "
+                "load a state of the same number of hosts and slots."
+            )
+        for row, (network, row_kinds) in enumerate(zip(self.networks, kinds.tolist(), strict=True)):
+            for slot, kind in enumerate(row_kinds):
+                if kind != EMPTY:
+                    self.graft(row, slot, kind, seed=0)
+            network.load_state_dict(hosts[row][0])
+            self.optimizers[row].load_state_dict(_copied(hosts[row][1]))
+        stages, alphas = np.array(state["stages"], dtype=np.int64), np.array(state["alphas"], dtype=np.float64)
+        self.set_stages(stages, alphas)
+
+    def _optimizer(self, network: GrowingNetwork) -> optim.Adam:
+        # One implementation of Adam whatever the number of tensors, so that a restart repeats it bit for bit.
+        return optim.Adam(network.parameters(), lr=self.learning_rate, foreach=False)
+
+
+def _train_one(network: GrowingNetwork, optimizer: optim.Optimizer, inputs: Tensor, labels: Tensor) -> Tensor:
+    optimizer.zero_grad(set_to_none=True)
+    loss = F.cross_entropy(network(inputs), labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    learning = network.training_parameters()
+    if learning:
+        shadow_loss = F.cross_entropy(network.shadow(inputs), labels)
+        for parameter, gradient in zip(learning, torch.autograd.grad(shadow_loss, learning), strict=True):
+            parameter.grad = gradient
+    optimizer.step()
+    return loss.detach()
+
+
+def _coalitions(network: GrowingNetwork, inputs: Tensor, live: Sequence[int]) -> Tensor:
+    """Return logits [C, B, K], sharing what coalitions have in common up to each slot."""
+    varied = {id(network.slots[slot]) for slot in live}
+    hidden = [inputs]
+    for layer in network.layers:
+        if isinstance(layer, Slot) and id(layer) in varied:
+            hidden = hidden + [layer(h) for h in hidden]
+        else:
+            hidden = [layer(h) for h in hidden]
+    return torch.stack(hidden)
+
+
+def _write_grafts(template: GrowingNetwork, source: GrowingNetwork, catalogue: tuple[Kind, ...], kinds: object) -> None:
+    for place, original, kind in zip(template.slots, source.slots, np.asarray(kinds), strict=True):
+        if kind != EMPTY:
+            place.graft = catalogue[int(kind)].build(place.features, torch.Generator())
+            place.kind_name, place.stage, place.alpha = original.kind_name, original.stage, original.alpha
+
+
+def _copied(state: dict[str, object]) -> dict[str, object]:
+    """Return a deep copy of an optimizer state: tensors, containers and plain values."""
+    return {key: _copy_value(value) for key, value in state.items()}
+
+
+def _copy_value(value: object) -> object:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: _copy_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_copy_value(item) for item in value)
+    return value

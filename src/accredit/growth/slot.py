@@ -1,0 +1,58 @@
+"""A named place in a host where a graft can live."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from accredit.growth.blend import blended
+from accredit.growth.stage import Stage
+
+
+class Slot(nn.Module):
+    """One slot: at most one graft, its stage and its blend weight.
+
+    The value that passes through is h + alpha f(h).  At alpha = 0, and in every stage that is not live, the graft is
+    skipped and the very tensor that came in goes out, so that even -0.0, Inf and NaN are what they were.
+
+    Args:
+        name: unique within a network; it is the player's name in an attribution.
+        features: D, size of the hidden vector here.
+
+    Example:
+        >>> import torch
+        >>> slot = Slot("input", 4)
+        >>> hidden = torch.ones(2, 4)
+        >>> slot(hidden) is hidden
+        True
+    """
+
+    def __init__(self, name: str, features: int) -> None:
+        super().__init__()
+        self.name = name
+        self.features = features
+        self.stage = Stage.EMPTY
+        self.kind_name: str | None = None
+        self.alpha = 0.0
+        self.graft: nn.Module | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the graft reaches the output now."""
+        return self.graft is not None and self.stage.is_live and self.alpha > 0.0
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return h + alpha f(h), or `hidden` itself where no graft is live."""
+        if self.graft is None or not self.is_live:
+            return hidden
+        change: Tensor = self.graft(hidden)
+        return blended(hidden, change, self.alpha)
+
+    def shadow(self, hidden: Tensor) -> Tensor:
+        """Return what would leave the slot if its training graft stood at alpha = 1: detached h + f(h).
+
+        A slot whose graft is not in training passes `hidden` on as `forward` does.
+        """
+        if self.graft is None or self.stage != Stage.TRAINING:
+            return self.forward(hidden)
+        change: Tensor = self.graft(hidden)
+        return hidden + change

@@ -1,0 +1,266 @@
+"""Many MLP hosts as one batched network: what training costs is mostly dispatch, and here it is paid once for all.
+
+E hosts, S slots, P columns of the flat form, N rows of a pass, B examples, C coalitions, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from accredit.errors import InvalidArgument
+from accredit.growth.catalogue import Activation, VectorKind
+from accredit.growth.hosts import HostEvaluation
+from accredit.growth.network import GrowingNetwork
+from accredit.growth.stack_layout import SlotWeights, StackLayout, clear_slot, read_graft, write_graft
+from accredit.growth.stage import Stage
+
+STATE_TENSORS = ("weights", "learnable", "floor", "momentum", "square", "steps")
+EMPTY = -1
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+
+
+class StackedHosts:
+    """E MLP hosts with vector grafts, trained by Adam side by side; the same results as E networks to rounding.
+
+    Args:
+        sizes: features of the input, of each hidden layer, and of the output.
+        catalogue: kinds that may be grafted.
+        num_hosts: E.
+        learning_rate: of Adam, for hosts and grafts alike.
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], catalogue: Sequence[VectorKind], *, num_hosts: int, learning_rate: float
+    ) -> None:
+        self.layout = StackLayout(sizes=tuple(sizes), catalogue=tuple(catalogue))
+        self.learning_rate = learning_rate
+        self._group = self.layout.groups
+        columns, slots = len(self._group), self.layout.num_slots
+        self.weights = torch.zeros(num_hosts, columns)
+        self.learnable = torch.zeros(num_hosts, columns)
+        self.floor = torch.zeros(num_hosts, slots)  # what the inner activation is bounded by: 0 is relu, -inf identity
+        self.momentum = torch.zeros(num_hosts, columns)
+        self.square = torch.zeros(num_hosts, columns)
+        self.steps = torch.zeros(num_hosts, 1 + slots)
+        self.kinds = np.full((num_hosts, slots), EMPTY)
+        self.stages = np.zeros((num_hosts, slots), dtype=np.int64)
+        self.alphas = np.zeros((num_hosts, slots))
+
+    @property
+    def num_hosts(self) -> int:
+        """E."""
+        return self.weights.shape[0]
+
+    def reset(self, row: int, network: GrowingNetwork) -> None:
+        """Start row `row` again from the weights of a fresh network without grafts."""
+        for tensor in (self.weights, self.learnable, self.floor, self.momentum, self.square, self.steps):
+            tensor[row] = 0.0
+        self.learnable[row, self._group == 0] = 1.0
+        self.kinds[row] = EMPTY
+        self.stages[row] = Stage.EMPTY
+        self.alphas[row] = 0.0
+        self.layout.write_host(self.weights[row : row + 1], network)
+
+    def graft(self, row: int, slot: int, kind: int, seed: int) -> None:
+        """Put a new graft of catalogue row `kind` into a slot, its weights drawn from `seed`."""
+        self.prune(row, slot)
+        chosen = self.layout.catalogue[kind]
+        module = chosen.build(self.layout.sizes[slot], torch.Generator().manual_seed(seed))
+        write_graft(module, self._slot(self.weights, row, slot), self._slot(self.learnable, row, slot))
+        self.floor[row, slot] = 0.0 if chosen.activation == Activation.RELU else -torch.inf
+        self.kinds[row, slot] = kind
+
+    def prune(self, row: int, slot: int) -> None:
+        """Remove the graft of a slot with its optimizer state."""
+        for flat in (self.weights, self.learnable, self.momentum, self.square):
+            clear_slot(self._slot(flat, row, slot))
+        self.steps[row, 1 + slot] = 0.0
+        self.floor[row, slot] = 0.0
+        self.kinds[row, slot] = EMPTY
+
+    def set_stages(self, stages: NDArray[np.int64], alphas: NDArray[np.float64]) -> None:
+        """Take over stage and blend weight of every slot, [E, S] each."""
+        self.stages = stages.copy()
+        self.alphas = alphas.copy()
+
+    def train(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Train every host on its own minibatch by one step of Adam.
+
+        Hosts with a graft in training take part twice: as they are, and as a shadow row in which such grafts stand at
+        alpha = 1 and everything else is a constant.
+
+        Args:
+            inputs: [E, B, D].
+            labels: [E, B] int64.
+
+        Returns:
+            [E], mean log-loss of each host before the update, in nats.
+        """
+        training = self.stages == Stage.TRAINING
+        shadowed = np.flatnonzero(training.any(axis=1))
+        alphas = torch.from_numpy(self.alphas).float()
+        weights = self.weights.clone().requires_grad_()
+        rows, floor = weights, self.floor
+        if len(shadowed):
+            chosen = torch.from_numpy(shadowed)
+            learns = torch.from_numpy(training)[chosen]
+            of_training = torch.cat([torch.zeros(len(chosen), 1, dtype=torch.bool), learns], 1)[:, self._group]
+            picked = weights[chosen]
+            rows = torch.cat([weights, torch.where(of_training, picked, picked.detach())])
+            floor = torch.cat([floor, floor[chosen]])
+            alphas = torch.cat([alphas, torch.where(learns, 1.0, alphas[chosen])])
+            inputs, labels = torch.cat([inputs, inputs[chosen]]), torch.cat([labels, labels[chosen]])
+        logits = self._forward(rows, floor, alphas, inputs)
+        losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape).mean(1)
+        (gradient,) = torch.autograd.grad(losses.sum(), weights)
+        self._adam(gradient * self.learnable, training)
+        return losses[: self.num_hosts].detach()
+
+    @torch.no_grad()
+    def evaluate(self, rows: Sequence[int], inputs: Tensor, labels: Tensor, *, factorial: bool) -> HostEvaluation:
+        """Evaluate `rows` on shared examples, sharing what coalitions have in common up to each slot.
+
+        Args:
+            rows: R rows of hosts.
+            inputs: [B, D].
+            labels: [B] int64.
+            factorial: all coalitions of the live grafts, else the full one alone.
+        """
+        chosen = torch.tensor(rows, dtype=torch.int64)
+        alphas = torch.from_numpy(self.alphas).float()[chosen]
+        live = tuple(int(slot) for slot in torch.nonzero((alphas > 0).any(0)).flatten()) if factorial else ()
+        shared = inputs.expand(len(rows), *inputs.shape)
+        logits = self._forward(self.weights[chosen], self.floor[chosen], alphas, shared, both_ways=live)
+        by_coalition = logits.view(len(rows), 2 ** len(live), len(labels), logits.shape[-1])
+        answer = labels.view(1, 1, -1, 1).expand(*by_coalition.shape[:-1], 1)
+        at_label = by_coalition.gather(-1, answer).squeeze(-1)
+        return HostEvaluation(
+            slots=live,
+            log_loss=by_coalition.logsumexp(-1) - at_label,
+            is_correct=(by_coalition.argmax(-1) == labels).float(),
+        )
+
+    def finite_rows(self) -> NDArray[np.bool_]:
+        """Tell for each host whether all of its weights are finite, [E]."""
+        finite: NDArray[np.bool_] = torch.isfinite(self.weights).all(1).numpy()
+        return finite
+
+    def graft_parameter_counts(self) -> NDArray[np.int64]:
+        """Return the parameters of every slot's graft, [E, S]."""
+        sizes = self.layout.sizes
+        table = np.array(
+            [[kind.parameter_count(size) for size in sizes[:-1]] for kind in self.layout.catalogue]
+            + [[0] * self.layout.num_slots]
+        )
+        counts: NDArray[np.int64] = table[self.kinds, np.arange(self.layout.num_slots)]
+        return counts
+
+    def snapshot(self) -> tuple[Tensor, ...]:
+        """Return a copy of weights and optimizer state, for `restore`."""
+        return tuple(tensor.clone() for tensor in (self.weights, self.momentum, self.square, self.steps))
+
+    def restore(self, snapshot: tuple[Tensor, ...], rows: Sequence[int]) -> None:
+        """Put `rows` back to a snapshot: weights and optimizer state."""
+        chosen = torch.tensor(rows, dtype=torch.int64)
+        for tensor, saved in zip((self.weights, self.momentum, self.square, self.steps), snapshot, strict=True):
+            tensor[chosen] = saved[chosen]
+
+    def network(self, row: int, template: GrowingNetwork) -> GrowingNetwork:
+        """Write host `row` with its grafts into `template`, a fresh network of the same architecture, and return it."""
+        self.layout.read_host(self.weights[row : row + 1], template)
+        for index, slot in enumerate(template.slots):
+            if self.kinds[row, index] == EMPTY:
+                continue
+            kind = self.layout.catalogue[self.kinds[row, index]]
+            module = kind.build(slot.features, torch.Generator())
+            read_graft(module, self._slot(self.weights, row, index))
+            slot.graft, slot.kind_name = module, kind.name
+            slot.stage, slot.alpha = Stage(int(self.stages[row, index])), float(self.alphas[row, index])
+        return template
+
+    def state_dict(self) -> dict[str, object]:
+        """Return everything that is needed to continue."""
+        state: dict[str, object] = {
+            name: tensor.clone() for name, tensor in zip(STATE_TENSORS, self._state_tensors(), strict=True)
+        }
+        arrays = {"kinds": self.kinds, "stages": self.stages, "alphas": self.alphas}
+        return state | {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Continue from a state of the same number of hosts.
+
+        Raises:
+            InvalidArgument: a tensor is missing or of another shape.
+        """
+        for name, mine in zip(STATE_TENSORS, self._state_tensors(), strict=True):
+            mine.copy_(_tensor(state, name, tuple(mine.shape)))
+        shape = self.kinds.shape
+        self.kinds = _tensor(state, "kinds", shape).numpy().copy()
+        self.stages = _tensor(state, "stages", shape).numpy().copy()
+        self.alphas = _tensor(state, "alphas", shape).numpy().copy()
+
+    def _state_tensors(self) -> tuple[Tensor, ...]:
+        return (self.weights, self.learnable, self.floor, self.momentum, self.square, self.steps)
+
+    def _slot(self, flat: Tensor, row: int, slot: int) -> SlotWeights:
+        return self.layout.unpack(flat[row : row + 1])[1][slot]
+
+    def _forward(
+        self, flat: Tensor, floor: Tensor, alphas: Tensor, inputs: Tensor, *, both_ways: tuple[int, ...] = ()
+    ) -> Tensor:
+        """Return logits [N, C B, K] of `flat` [N, P] on `inputs` [N, B, D]; slots in `both_ways` double C."""
+        tensors, slots = self.layout.unpack(flat)
+        hidden = inputs
+        layers = list(zip(tensors[::2], tensors[1::2], strict=True))
+        for index, (weight, bias) in enumerate(layers):
+            alpha = alphas[:, index]
+            if bool((alpha > 0).any()):
+                grafted = _with_graft(hidden, slots[index], alpha, floor[:, index])
+                hidden = torch.cat([hidden, grafted], 1) if index in both_ways else grafted
+            hidden = torch.baddbmm(bias.unsqueeze(1), hidden, weight)
+            if index < len(layers) - 1:
+                hidden = hidden.relu()
+        return hidden
+
+    def _adam(self, gradient: Tensor, training: NDArray[np.bool_]) -> None:
+        """Adam with a step count per host and per graft, so that a young graft has the bias correction of its own age.
+
+        A graft that is neither in training nor live has no gradient; its moments and its age wait.
+        """
+        moves = torch.from_numpy((self.kinds != EMPTY) & (training | (self.alphas > 0)))
+        active = torch.cat([torch.ones(self.num_hosts, 1, dtype=torch.bool), moves], 1)
+        self.steps += active
+        age = self.steps.clamp(min=1.0)
+        rate = torch.where(active, self.learning_rate / (1 - BETA_1**age), 0.0)[:, self._group]
+        correction = (1 - BETA_2**age).sqrt()[:, self._group]
+        of_active = active[:, self._group]
+        self.momentum = torch.where(of_active, torch.lerp(gradient, self.momentum, BETA_1), self.momentum)
+        fresh = self.square * BETA_2 + gradient * gradient * (1 - BETA_2)
+        self.square = torch.where(of_active, fresh, self.square)
+        self.weights = self.weights - rate * self.momentum / (self.square.sqrt() / correction + EPSILON)
+
+
+def _with_graft(hidden: Tensor, slot: SlotWeights, alpha: Tensor, floor: Tensor) -> Tensor:
+    """Return h + alpha f(h) for rows with alpha > 0 and h itself for the others, [N, B, D]."""
+    inside = torch.baddbmm(slot.bias.unsqueeze(1), hidden, slot.inner)
+    bound = floor.view(-1, 1, 1)
+    inside = torch.where(inside <= bound, bound, inside)
+    change = torch.baddbmm(slot.offset.unsqueeze(1), inside, slot.outer) + hidden * slot.scale.unsqueeze(1)
+    weight = alpha.view(-1, 1, 1)
+    return torch.where(weight > 0, hidden + weight * change, hidden)
+
+
+def _tensor(state: Mapping[str, object], name: str, shape: tuple[int, ...]) -> Tensor:
+    value = state.get(name)
+    if not isinstance(value, Tensor) or tuple(value.shape) != shape:
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise InvalidArgument(
+            f"`state` of the hosts has {name} of shape {got}, wanted {shape}; load a state of the same number of hosts."
+        )
+    return value
