@@ -59,3 +59,150 @@ class ContributionsEstimated:
     value_none: float
     estimator: str
     n_evaluations: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted:
+    """A training run began; first event of every file."""
+
+    origin: Origin = Origin()
+    task: str
+    seed: int
+    config: str
+    """The whole configuration as JSON."""
+    code_version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageChanged:
+    """A slot went from one stage to another."""
+
+    origin: Origin
+    slot: str
+    kind: str
+    operation: str
+    """What was decided, or `blended` and `dropped` where time decided."""
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCompleted:
+    """One step of one environment: a decision, a training interval, an evaluation on the reward split."""
+
+    origin: Origin
+    host_seed: int
+    action: str
+    log_loss: float
+    """Of the live network on the reward split after the interval, nats."""
+    accuracy: float
+    """Of the live network on the reward split, share in [0, 1]."""
+    graft_parameters: int
+    gain: float
+    """Fall of the capped log-loss in this step, nats."""
+    control_gain: float
+    """The same for the ungrown host of the same seed at the same time, nats."""
+    rent: float
+    """Price of the parameters of all grafts in this step, nats."""
+    graft_cost: float
+    """Price of a new graft, nats."""
+    reward: float
+    """gain - control_gain - rent - graft_cost, before any scaling, nats."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostDiverged:
+    """Training left a host with weights that are not finite; it was rolled back and its episode ended."""
+
+    origin: Origin
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateCompleted:
+    """One rollout and one PPO update."""
+
+    origin: Origin = Origin()
+    update: int
+    environment_steps: int
+    """Since the run began, over all environments."""
+    episode_return: float | None
+    """Mean raw return of the episodes that ended in the rollout, nats; None where none ended."""
+    gain_over_control: float | None
+    """Mean over these episodes of the control's final log-loss minus the host's, nats."""
+    final_log_loss: float | None
+    final_accuracy: float | None
+    mean_parameters: float | None
+    """Mean parameters of all committed grafts at the end of these episodes."""
+    return_std: float
+    """Standard deviation of the value targets before any scaling, nats."""
+    explained_variance: float
+    entropy: float
+    """Mean entropy of the policy, nats."""
+    approximate_kl: float
+    clip_fraction: float
+    policy_loss: float
+    value_loss: float
+    gradient_norm: float
+    epochs: int
+    """Passes over the rollout before the bound on KL ended the update."""
+    learning_rate: float
+    action_frequencies: Mapping[str, float]
+    """Operation -> share of the decisions."""
+    observation_count: int
+    """Samples in the observation statistics."""
+    observation_drift: float
+    """Largest change of a feature's mean in this update, in its standard deviations."""
+    reward_scale: float
+    """What raw rewards were divided by at the end of the rollout, nats."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostGrown:
+    """One host grown by one policy and measured on the test split."""
+
+    origin: Origin
+    policy: str
+    host_seed: int
+    log_loss: float
+    accuracy: float
+    parameters: int
+    """Of host and committed grafts."""
+    committed: tuple[str, ...]
+    """`slot:kind` of each committed graft."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCompleted:
+    """Training and evaluation are through."""
+
+    origin: Origin = Origin()
+    updates: int
+
+
+Event = (
+    CoalitionsEvaluated
+    | ContributionsEstimated
+    | RunStarted
+    | StageChanged
+    | StepCompleted
+    | HostDiverged
+    | UpdateCompleted
+    | HostGrown
+    | RunCompleted
+)
+
+EVENT_KINDS: Mapping[str, type[Event]] = {
+    kind.__name__: kind
+    for kind in (
+        CoalitionsEvaluated,
+        ContributionsEstimated,
+        RunStarted,
+        StageChanged,
+        StepCompleted,
+        HostDiverged,
+        UpdateCompleted,
+        HostGrown,
+        RunCompleted,
+    )
+}
+"""Name in a file -> class."""
