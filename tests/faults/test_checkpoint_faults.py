@@ -303,3 +303,5 @@ def test_the_kernel_is_asked_to_make_files_and_folders_durable(tmp_path: Path, m
         f"rename {writing}",
         "fsync run",
     ]
+    save(tmp_path / "run", {}, step=6, keep=1)
+    assert calls[-2:] == ["fsync run", "rename 000001-step-5"], "deleted in place, half of it could look damaged"
