@@ -103,10 +103,13 @@ def sample_variance(var: Array, effective: Weight) -> Array:
         nan
     """
     # decayed weights bring K to 1 up to rounding only, and K / (K - 1) would then be noise times 1e16
-    spare = effective - 1.0
+    spare: Weight = effective - 1.0
     if isinstance(spare, Tensor):
-        return var * effective / torch.where(spare > 1e-12, spare, torch.nan)
-    return var * effective / (spare if spare > 1e-12 else math.nan)
+        known: Weight = torch.where(spare > 1e-12, spare, torch.nan)
+    else:
+        known = spare if spare > 1e-12 else math.nan
+    unbiased: Array = var * effective / known
+    return unbiased
 
 
 def merge(a: Moments[Array], b: Moments[Array]) -> Moments[Array]:

@@ -1,0 +1,255 @@
+"""Running mean and standard deviation of observations: exact, or forgetting, and where the data is.
+
+Axes: B rows of a batch (all leading axes taken together), D features (all axes of `shape` taken together).
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from accredit.errors import InvalidArgument
+from accredit.moments import Moments, forget, merge, running
+from accredit.normalize import batch as rows_of
+from accredit.normalize.checks import check_batch, check_device, check_features, check_mask, check_numbers
+from accredit.normalize.state import Statistics
+
+_HALF = (torch.bfloat16, torch.float16)
+_WIDE = (torch.float64, torch.int64, torch.int32)
+
+
+class RunningMeanStd(Statistics):
+    """Running mean and standard deviation per feature, over all leading axes of what it is fed.
+
+    W <- beta^n W + n;  w = n / W;  d = m - mean;  var <- (1-w) var + w v + w (1-w) d^2;  mean <- mean + w d
+
+    for a batch of n rows with mean m and variance v. Without a horizon beta is 1: the exact statistics of everything
+    seen, however it was cut into batches. With one, beta = 1 - 1/horizon per sample. State is float64 whatever the data
+    is, and stays so under `.half()`.
+
+    Before the first update mean is 0 and variance 1, so that `normalize` only clips; the first update equals the
+    statistics of its batch. `update` does nothing in eval mode or after `freeze()`. A row with a NaN or an infinity, or
+    one that the mask leaves out, changes nothing and is counted. What one step sees does not include that step unless
+    you update first.
+
+    Threads: any number may call `normalize` at once. `update`, `merge`, `reset`, loading and moving need the object to
+    themselves.
+
+    Args:
+        shape: of one sample, without batch axes; () or an int for scalars or vectors.
+        horizon: in samples, at least 1: how far back the statistics reach; None forgets nothing.
+        clip: bound of the normalized output, above 0; math.inf for none.
+        epsilon: floor on the variance, above 0; a variance above it is used as it is.
+        device: of the statistics.
+
+    Raises:
+        InvalidArgument: an argument out of range.
+
+    Example:
+        >>> statistics = RunningMeanStd(2)
+        >>> statistics.update(torch.tensor([[1.0, 10.0], [3.0, 30.0]]))
+        >>> statistics.mean.tolist(), statistics.std.tolist(), int(statistics.count)
+        ([2.0, 20.0], [1.0, 10.0], 2)
+        >>> statistics(torch.tensor([3.0, 0.0]))
+        tensor([ 1., -2.])
+
+    Source: Chan, Golub & LeVeque (1979) for the merge; unlike common libraries there is no initial pseudo-count, and
+    epsilon is a floor rather than an addition, so that features of small variance are not squashed.
+    """
+
+    @classmethod
+    def from_moments(
+        cls,
+        mean: Tensor,
+        var: Tensor,
+        count: float,
+        *,
+        horizon: float | None = None,
+        clip: float = 10.0,
+        epsilon: float = 1e-8,
+    ) -> Self:
+        """Statistics that go on from a known mean, population variance and number of samples.
+
+        Args:
+            mean: [*shape], finite.
+            var: [*shape], finite and not negative.
+            count: samples behind them, at least 0; with a horizon they count as having come one at a time.
+            horizon: see the class.
+            clip: see the class.
+            epsilon: see the class.
+
+        Returns:
+            Statistics on the device of `mean`.
+
+        Raises:
+            InvalidArgument: shapes that differ, or numbers that no data could have.
+
+        Example:
+            >>> statistics = RunningMeanStd.from_moments(torch.tensor([5.0]), torch.tensor([4.0]), 100)
+            >>> statistics(torch.tensor([[9.0]])).item()
+            2.0
+        """
+        if mean.shape != var.shape:
+            raise InvalidArgument(
+                f"`var` has shape {tuple(var.shape)}, but `mean` has shape {tuple(mean.shape)}; pass one variance per "
+                "mean."
+            )
+        if not (
+            count >= 0.0 and bool(torch.isfinite(mean).all()) and bool((var >= 0.0).all() & torch.isfinite(var).all())
+        ):
+            raise InvalidArgument(
+                f"`mean`, `var` and `count` (count is {count}) hold numbers no data has, but statistics go on from "
+                "them; pass finite means, variances >= 0 and a count >= 0."
+            )
+        self = cls(tuple(mean.shape), horizon=horizon, clip=clip, epsilon=epsilon, device=mean.device)
+        if count > 0:
+            self.moments.copy_(torch.stack((mean, var)).reshape(2, -1))
+            self.weights.copy_(torch.tensor(running(count, horizon), dtype=torch.float64))
+            self.counts[0] = round(count)
+        return self
+
+    @torch.no_grad()
+    def update(self, x: Tensor, mask: Tensor | None = None) -> None:
+        """Take a batch into the statistics; nothing happens in eval mode, after `freeze()`, or for an empty batch.
+
+        Args:
+            x: [..., *shape] with at least one batch axis; any real dtype, on the device of the statistics.
+            mask: bool [...], True where a row counts; None for all.
+
+        Raises:
+            InvalidArgument: another shape, device or dtype, or a single sample without a batch axis.
+        """
+        check_numbers(x, "x")
+        check_batch(x, self.shape, "x")
+        check_device(x, self.moments.device, "x")
+        if mask is not None:
+            check_mask(mask, tuple(x.shape[: x.dim() - len(self.shape)]))
+            check_device(mask, self.moments.device, "mask")
+            mask = mask.reshape(-1)
+        if not self.training or self.frozen or x.numel() == 0:
+            return
+        rows = x.detach().reshape(-1, self.n_features)
+        if rows.device.type != "cpu" or torch.compiler.is_compiling():
+            self.absorb(rows_of.masked_moments(rows, mask))
+            return
+        kept = rows if mask is None else rows[mask]
+        self.counts[2:].add_(rows.shape[0] - kept.shape[0]) if mask is not None else None
+        self._update_on_host(kept)
+
+    def _update_on_host(self, rows: Tensor) -> None:
+        """Merge rows that no mask leaves out, on NumPy views of the state: dispatch would cost more than they do."""
+        n_rows = rows.shape[0]
+        if n_rows == 0:
+            return
+        state, weights, counts = self.moments.numpy(), self.weights.numpy(), self.counts.numpy()
+        weight, weight_of_squares = weights.tolist()
+        old = Moments(weight, weight_of_squares, state[0], state[1])
+        if self.horizon is not None:
+            old = forget(old, (1.0 - 1.0 / self.horizon) ** n_rows)
+        if rows.numel() <= rows_of.SMALL:
+            new = rows_of.small_moments((rows.float() if rows.dtype == torch.bfloat16 else rows).numpy(), state[0])
+        elif rows.dtype in _WIDE or n_rows > 99.0 * old.weight:
+            # where the batch is nearly everything, the running mean is no shift that float32 could live with
+            new = rows_of.exact_moments(rows, state[0])
+        else:
+            new = rows_of.fast_moments(rows, state[0])
+        if new is None:
+            self._drop_and_update(rows)
+            return
+        merged = merge(old, new)
+        state[0], state[1] = merged.mean, merged.var
+        weights[0], weights[1] = merged.weight, merged.weight_of_squares
+        counts[0] += n_rows
+
+    def _drop_and_update(self, rows: Tensor) -> None:
+        """Leave out and count the rows that are not finite; the others give the bits they would have given alone."""
+        finite = rows_of.finite_rows(rows)
+        n_dropped = rows.shape[0] - int(finite.sum())
+        # all finite: only the squares were too large for the dtype of the work
+        self._update_on_host(rows[finite] if n_dropped else rows.double())
+        self.counts[1:2].add_(n_dropped)
+
+    def absorb(self, batch: rows_of.Batch) -> None:
+        """Merge flat moments [D] of a batch that were taken elsewhere, for example on other ranks; no host sync."""
+        old = self.as_moments()
+        if self.horizon is not None:
+            old = forget(old, (1.0 - 1.0 / self.horizon) ** batch.moments.weight)
+        self.write(merge(old, batch.moments))
+        self.counts.add_(torch.stack((batch.moments.weight.long(), batch.dropped, batch.masked)))
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """Standard scores, clipped: clip((x - mean) / sqrt(max(var, epsilon))).
+
+        Args:
+            x: [..., *shape]; batch axes are optional here.
+
+        Returns:
+            Tensor like `x` (integers come out in the default dtype) within [-clip, clip], with a gradient to `x` and
+            none to the statistics. A NaN comes out as 0, the mean; an infinity as the bound.
+
+        Raises:
+            InvalidArgument: another shape, device or dtype.
+        """
+        check_numbers(x, "x")
+        check_features(x, self.shape, "x")
+        check_device(x, self.moments.device, "x")
+        if (
+            x.numel() <= rows_of.SMALL
+            and not x.requires_grad
+            and x.device.type == "cpu"
+            and not torch.compiler.is_compiling()
+        ):
+            state = self.moments.numpy()
+            rows = (x.float() if x.dtype in _HALF else x).numpy()
+            score = rows_of.small_standardize(
+                rows.reshape(-1, self.n_features), state[0], var=state[1], epsilon=self.epsilon, clip=self.clip
+            )
+            return score.view(x.shape).to(x.dtype if x.is_floating_point() else torch.get_default_dtype())
+        mean, var = self.moments[0].view(self.shape), self.moments[1].view(self.shape)
+        return rows_of.standardize(x, mean, var=var, epsilon=self.epsilon, clip=self.clip)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`normalize`: statistics move only where `update` is called."""
+        return self.normalize(x)
+
+    def denormalize(self, x: Tensor) -> Tensor:
+        """Back to original units: x sqrt(max(var, epsilon)) + mean; what was clipped stays clipped.
+
+        Args:
+            x: [..., *shape] of normalized numbers.
+
+        Returns:
+            Tensor like `x`, computed in float64 before it is rounded to the dtype of `x`.
+        """
+        check_numbers(x, "x")
+        check_features(x, self.shape, "x")
+        check_device(x, self.moments.device, "x")
+        restored = x.double() * self.var.clamp(min=self.epsilon).sqrt() + self.mean
+        return restored.to(x.dtype if x.is_floating_point() else torch.get_default_dtype())
+
+    @torch.no_grad()
+    def merge(self, other: RunningMeanStd) -> None:
+        """Take in what another exact normalizer of the same shape has seen; the result is that of both streams.
+
+        Raises:
+            InvalidArgument: another shape or device, or one of the two forgets: then no order of the samples is known.
+        """
+        if self.horizon is not None or other.horizon is not None:
+            raise InvalidArgument(
+                f"`merge` got horizons {self.horizon} and {other.horizon}, but two forgetting streams have no order in "
+                "time; merge statistics with horizon=None, or update one of them with the data."
+            )
+        if other.shape != self.shape:
+            raise InvalidArgument(
+                f"`other` has shape {other.shape}, but these statistics have shape {self.shape}; merge equal shapes."
+            )
+        check_device(other.moments, self.moments.device, "other")
+        self.write(merge(self.as_moments(), other.as_moments()))
+        self.counts.add_(other.counts)
+
+    def freeze(self, frozen: bool = True) -> Self:
+        """Stop (or with False, resume) updates whatever the mode of the surrounding module; `normalize` goes on."""
+        self.frozen = frozen
+        return self

@@ -1,0 +1,198 @@
+"""Reward scaling by the standard deviation of the discounted return.
+
+Axes: E environments.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Self, overload
+
+import torch
+from torch import Tensor, nn
+
+from accredit.errors import InvalidArgument
+from accredit.normalize.checks import check_device, check_gamma, check_numbers
+from accredit.normalize.observation import RunningMeanStd
+from accredit.normalize.state import Transfer, check_configuration, keep_precision
+
+
+class RewardNormalizer(nn.Module):
+    """Rewards divided by the running standard deviation of the discounted return; no mean is subtracted.
+
+    R_t = gamma R_{t-1} (1 - done_{t-1}) + r_t,   output = clip(r_t / s),   s^2 = sample variance of all R so far
+
+    done is terminated or truncated: a return ends with its episode, however that ended. Subtracting a mean would change
+    which policy is best (it pays or fines every further step), dividing by a number does not. The value at step t
+    includes step t. With gamma 0 the scale is the standard deviation of the rewards themselves.
+
+    Until the scale is worth using it is 1 and the output is the clipped raw reward: while the returns are worth fewer
+    than `min_effective_count` samples, and while their variance is at most `epsilon`. A scale from few samples, or from
+    rewards that never changed, says more about the start than about the task, and would throw the first outputs against
+    the clip bound. A reward that is NaN or infinite enters neither the statistics nor its return and is counted as
+    dropped; NaN comes out as 0, an infinity as the bound. In eval mode and after `freeze()` nothing moves, returns
+    included. State is float64 and stays so.
+
+    Threads: as for `RunningMeanStd`.
+
+    Args:
+        num_envs: E, environments that step together.
+        gamma: discount in [0, 1], that of the learner.
+        clip: bound of the output, above 0; math.inf for none.
+        horizon: in samples, how far the statistics reach back; None forgets nothing.
+        epsilon: variance of the return up to which it counts as constant.
+        min_effective_count: samples of the return from which on the scale is used. At 10 its relative standard error,
+            1 / sqrt(2 (K - 1)) for independent normal samples, is below a quarter.
+        device: of the state.
+
+    Raises:
+        InvalidArgument: an argument out of range.
+
+    Example:
+        >>> normalizer = RewardNormalizer(gamma=0.99)
+        >>> [normalizer.update_and_normalize(1.0, False) for _ in range(3)]
+        [1.0, 1.0, 1.0]
+
+    Source: Engstrom et al., Implementation matters in deep policy gradients (2020), appendix A.2; there the return
+    never restarts, which inflates the scale of episodic tasks.
+    """
+
+    returns: Tensor
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        gamma: float = 0.99,
+        clip: float = 10.0,
+        horizon: float | None = None,
+        epsilon: float = 1e-8,
+        min_effective_count: float = 10.0,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        check_gamma(gamma)
+        if num_envs < 1:
+            raise InvalidArgument(f"`num_envs` is {num_envs}, but a reward comes from an environment; pass at least 1.")
+        if not min_effective_count > 1.0:
+            raise InvalidArgument(
+                f"`min_effective_count` is {min_effective_count}, but one sample has no variance; pass a number "
+                "above 1."
+            )
+        self.num_envs = num_envs
+        self.gamma = gamma
+        self.clip = clip
+        self.epsilon = epsilon
+        self.min_effective_count = min_effective_count
+        self.statistics = RunningMeanStd((), horizon=horizon, clip=clip, epsilon=epsilon, device=device)
+        self.register_buffer("returns", torch.zeros(num_envs, dtype=torch.float64, device=device))
+
+    @overload
+    def update_and_normalize(self, reward: Tensor, done: Tensor) -> Tensor: ...
+    @overload
+    def update_and_normalize(self, reward: float, done: bool) -> float: ...
+    def update_and_normalize(self, reward: Tensor | float, done: Tensor | bool) -> Tensor | float:
+        """Advance the returns by one step, take them into the statistics, and scale the rewards.
+
+        Args:
+            reward: [E] of any real dtype, or a Python float for one environment.
+            done: bool [E], terminated or truncated with this step; or a Python bool.
+
+        Returns:
+            Scaled rewards, like `reward`.
+
+        Raises:
+            InvalidArgument: another number of environments, device or dtype.
+        """
+        if not isinstance(reward, Tensor):
+            one, ended = torch.full((1,), reward, dtype=torch.float64), torch.full((1,), bool(done))
+            return float(self.update_and_normalize(one.to(self.returns.device), ended.to(self.returns.device)))
+        ended = torch.as_tensor(done)
+        self._check(reward, ended)
+        if self.training and not self.statistics.frozen:
+            self._advance(reward, ended)
+        return self.normalize(reward)
+
+    @torch.no_grad()
+    def _advance(self, reward: Tensor, done: Tensor) -> None:
+        exact = reward.detach().double()
+        finite = exact.isfinite()
+        present = self.returns * self.gamma + torch.where(finite, exact, 0.0)
+        self.statistics.update(torch.where(finite, present, torch.nan))
+        self.returns.copy_(torch.where(done, 0.0, present))
+
+    @overload
+    def normalize(self, reward: Tensor) -> Tensor: ...
+    @overload
+    def normalize(self, reward: float) -> float: ...
+    def normalize(self, reward: Tensor | float) -> Tensor | float:
+        """Scale rewards by the statistics as they are.
+
+        Args:
+            reward: tensor of any shape, or a Python float.
+
+        Returns:
+            clip(reward / scale), like `reward`; integers come out in the default dtype.
+        """
+        if not isinstance(reward, Tensor):
+            return float(self.normalize(torch.full((1,), reward, dtype=torch.float64, device=self.returns.device)))
+        check_numbers(reward, "reward")
+        check_device(reward, self.returns.device, "reward")
+        floating = reward if reward.is_floating_point() else reward.to(torch.get_default_dtype())
+        scaled = (floating / self.scale.to(floating.dtype)).nan_to_num(nan=0.0, posinf=math.inf, neginf=-math.inf)
+        return scaled.clamp(-self.clip, self.clip)
+
+    @property
+    def scale(self) -> Tensor:
+        """What rewards are divided by, float64, without axes; 1 until it is worth using."""
+        var, effective = self.statistics.sample_var, self.statistics.effective_count
+        usable = (var > self.epsilon) & (effective >= self.min_effective_count)
+        return torch.where(usable, var, 1.0).sqrt()
+
+    def reset_returns(self, environments: Tensor | None = None) -> None:
+        """Start returns anew where episodes were cut from outside, for example by a reset of all environments.
+
+        Args:
+            environments: bool [E], which ones; None for all.
+        """
+        self.returns.masked_fill_(
+            torch.ones_like(self.returns, dtype=torch.bool) if environments is None else environments, 0
+        )
+
+    def freeze(self, frozen: bool = True) -> Self:
+        """Stop (or with False, resume) updates of statistics and returns; `normalize` goes on."""
+        self.statistics.freeze(frozen)
+        return self
+
+    def _check(self, reward: Tensor, done: Tensor) -> None:
+        check_numbers(reward, "reward")
+        check_device(reward, self.returns.device, "reward")
+        check_device(done, self.returns.device, "done")
+        for name, values in (("reward", reward), ("done", done)):
+            if values.shape != self.returns.shape:
+                raise InvalidArgument(
+                    f"`{name}` has shape {tuple(values.shape)}, but there are {self.num_envs} environments; pass shape "
+                    f"({self.num_envs},), or build a RewardNormalizer for another number."
+                )
+        if done.dtype != torch.bool:
+            raise InvalidArgument(f"`done` has dtype {done.dtype}, but an episode ends or goes on; pass a bool tensor.")
+
+    def get_extra_state(self) -> Tensor:
+        """The configuration as a tensor: gamma, min_effective_count, E; the rest is that of `statistics`."""
+        return torch.tensor([self.gamma, self.min_effective_count, self.num_envs], dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Nothing to set: the configuration is verified before anything is loaded."""
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Transfer) -> None:
+        saved = state_dict.get(f"{prefix}_extra_state")
+        check_configuration(saved, self.get_extra_state(), names=("gamma", "min_effective_count"))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def _apply(self, fn: Transfer, recurse: bool = True) -> Self:
+        super()._apply(keep_precision(fn), recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def extra_repr(self) -> str:
+        """Configuration, for `print`."""
+        return f"{self.num_envs}, gamma={self.gamma}, clip={self.clip}"
