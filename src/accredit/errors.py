@@ -19,6 +19,8 @@ A message is one sentence in four parts: what (in backticks), got, wanted, do th
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class AccreditError(Exception):
     """Base of every exception that Accredit raises on purpose."""
@@ -38,6 +40,20 @@ class BudgetError(AccreditError, ValueError):
 
 class EvaluationError(AccreditError, RuntimeError):
     """A value function failed; nothing that was evaluated before is lost."""
+
+    def __init__(self, message: str, *, matrix: Any = None) -> None:
+        super().__init__(message)
+        self.matrix = matrix
+        """The `CounterfactualMatrix` of everything that was finished, to be continued; None where no matrix was begun."""
+
+
+class EvaluationInterrupted(KeyboardInterrupt):
+    """Ctrl-C during an evaluation; a `KeyboardInterrupt` and no `AccreditError`, so that it ends a program as usual."""
+
+    def __init__(self, message: str, *, matrix: Any = None) -> None:
+        super().__init__(message)
+        self.matrix = matrix
+        """The `CounterfactualMatrix` of everything that was finished, to be continued."""
 
 
 class MissingValue(AccreditError, LookupError):

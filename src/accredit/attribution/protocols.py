@@ -3,8 +3,8 @@
 Axes: N players, M coalitions evaluated, R columns of values (outputs or bootstrap replicates), P quantities estimated
 (players in their order, or pairs of players in the order of `numpy.triu_indices(N, 1)`).
 
-The flow is `design -> masks -> value function -> values -> estimator -> FittedValues`. Everything here is NumPy, float64
-and bool; nothing knows of models, and nothing keeps state between calls.
+The flow is `design -> masks -> value function -> values -> estimator -> FittedValues`. Everything here is NumPy,
+float64 and bool; nothing knows of models, and nothing keeps state between calls.
 """
 
 from __future__ import annotations

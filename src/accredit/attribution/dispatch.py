@@ -1,0 +1,101 @@
+"""Handing coalitions to a value function: in this thread, or through any `concurrent.futures.Executor`.
+
+Both give results in the order of the masks, so that neither the executor nor the number of its workers can change a
+matrix.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import CancelledError, Executor, Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from accredit.attribution.evaluation import CallResult, ValueFunction, call, failed_call
+from accredit.attribution.output import Output
+from accredit.attribution.protocols import MaskArray
+
+_IN_FLIGHT = 64  # calls handed to an executor at once: enough for any machine, few enough to stop soon
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One call of the value function; picklable where the value function is, so that a process can take it."""
+
+    value_function: ValueFunction
+    players: tuple[str, ...]
+    outputs: tuple[Output, ...]
+
+    def __call__(self, masks: MaskArray) -> CallResult:
+        """Evaluate masks [M, N]."""
+        return call(self.value_function, masks, players=self.players, outputs=self.outputs)
+
+
+class Dispatch(Protocol):
+    """Coalitions on their way to a value function."""
+
+    def next(self, most: int) -> CallResult | None:
+        """The next result, over at most `most` coalitions where that can still be chosen; None when all are done."""
+        ...
+
+    def stop(self, *, wait: bool) -> list[CallResult]:
+        """Begin nothing more; results of calls that had begun, waiting for them where asked to."""
+        ...
+
+
+class InTurn:
+    """Call by call in this thread."""
+
+    def __init__(self, task: Task, masks: MaskArray) -> None:
+        """Begin at the first of masks [M, N]."""
+        self.task, self.masks = task, masks
+
+    def next(self, most: int) -> CallResult | None:
+        """Call the value function on the next coalitions."""
+        if not len(self.masks):
+            return None
+        result = self.task(self.masks[:most])
+        self.masks = self.masks[most:]
+        return result
+
+    def stop(self, *, wait: bool) -> list[CallResult]:  # noqa: ARG002 - the protocol's; nothing runs that could be waited for
+        """Nothing is ever under way between two calls."""
+        self.masks = self.masks[:0]
+        return []
+
+
+class InFlight:
+    """Calls under way in an executor, the oldest first."""
+
+    def __init__(self, task: Task, masks: MaskArray, *, executor: Executor, coalitions_per_call: int) -> None:
+        """Cut masks [M, N] into calls; none is handed over yet."""
+        self.task, self.executor = task, executor
+        cuts = range(0, len(masks), coalitions_per_call)
+        self.chunks = deque(masks[begin : begin + coalitions_per_call] for begin in cuts)
+        self.waiting: deque[tuple[MaskArray, Future[CallResult]]] = deque()
+
+    def next(self, most: int) -> CallResult | None:  # noqa: ARG002 - the protocol's; the cuts were made at the start
+        """Keep the executor busy and wait for the oldest call."""
+        while self.chunks and len(self.waiting) < _IN_FLIGHT:
+            chunk = self.chunks.popleft()
+            self.waiting.append((chunk, self.executor.submit(self.task, chunk)))
+        if not self.waiting:
+            return None
+        result = self._result(*self.waiting[0])  # it stays in the queue until it is here: an interrupt must not lose it
+        self.waiting.popleft()
+        return result
+
+    def stop(self, *, wait: bool) -> list[CallResult]:
+        """Cancel what has not begun; results of the rest, where asked to wait also of calls that still run."""
+        self.chunks.clear()
+        under_way = [(chunk, future) for chunk, future in self.waiting if not future.cancel()]
+        self.waiting.clear()
+        return [self._result(chunk, future) for chunk, future in under_way if wait or future.done()]
+
+    def _result(self, chunk: MaskArray, future: Future[CallResult]) -> CallResult:
+        """What a call came to; a worker that died or could not be reached is a failure of its coalitions."""
+        try:
+            return future.result()
+        except (Exception, CancelledError) as error:
+            message = f"{type(error).__name__}: {error}"
+            return failed_call(chunk, message, players=self.task.players, n_outputs=len(self.task.outputs), cause=error)

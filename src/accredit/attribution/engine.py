@@ -1,0 +1,124 @@
+"""From a configuration and a value function to a matrix.
+
+The engine keeps nothing between calls: the same configuration, players and value function give the same matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+
+from accredit.attribution.coalition import check_players
+from accredit.attribution.config import CounterfactualConfig
+from accredit.attribution.design import ComplementPairDesign
+from accredit.attribution.estimators.pair_process import PairProcess
+from accredit.attribution.evaluation import Recorder, ValueFunction
+from accredit.attribution.matrix import CounterfactualMatrix
+from accredit.attribution.plan import count_foreign, make_plan, within_budget
+from accredit.attribution.protocols import Design, Estimator
+from accredit.attribution.session import OnEvent, Progress, Session
+from accredit.errors import StateMismatch
+from accredit.telemetry.event import Origin
+
+
+class CounterfactualEngine:
+    """Evaluates the coalitions that a configuration asks for; holds no state between calls.
+
+    Args:
+        config: strategy, budgets, outputs, seed.
+        on_event: called with `CoalitionsEvaluated` after every round and `ContributionsEstimated` for every output at
+            the end; together they equal the matrix.
+        design: order of the sampled coalitions; default: complement pairs, the most informative first.
+        estimator: Shapley values from an incomplete table; default: the process on complement pairs.
+
+    Example:
+        Two parts that only work together earn half of their product each.
+
+        >>> import torch
+        >>> engine = CounterfactualEngine(CounterfactualConfig())
+        >>> matrix = engine.compute_matrix(["a", "b"], lambda masks: {"value": 3.0 * masks.all(dim=1)})
+        >>> print(matrix.shapley("value"))
+        player  contribution    +- 95%   of value [1]
+        a                1.5     unknown
+        b                1.5     unknown
+        exact, 4 coalitions: all 4 coalitions were evaluated
+    """
+
+    def __init__(
+        self,
+        config: CounterfactualConfig,
+        on_event: OnEvent | None = None,
+        *,
+        design: Design | None = None,
+        estimator: Estimator | None = None,
+    ) -> None:
+        self.config = config
+        self.on_event = on_event
+        self.design = ComplementPairDesign() if design is None else design
+        self.estimator = PairProcess() if estimator is None else estimator
+
+    def compute_matrix(
+        self,
+        players: Sequence[str],
+        value_function: ValueFunction,
+        *,
+        matrix: CounterfactualMatrix | None = None,
+        progress: Progress | None = None,
+        executor: Executor | None = None,
+        origin: Origin | None = None,
+    ) -> CounterfactualMatrix:
+        """Evaluate the coalitions of the plan that have no value yet.
+
+        Args:
+            players: names in the order of the columns of the masks.
+            value_function: masks [M, N] -> values [M] or, per example, [M, B], for every declared output. Called with
+                at most `coalitions_per_call` coalitions; with one where it is `SingleCoalitions` or `PlayerWeights`.
+            matrix: an earlier matrix of the same players and outputs to continue; nothing in it is evaluated again.
+            progress: called after every call of the value function with the coalitions done and planned.
+            executor: evaluates calls concurrently; the value function must then be safe to call so, and picklable for
+                processes. The matrix is the same as without.
+            origin: where this happens, for the events.
+
+        Returns:
+            The matrix; also where a timeout or a stop rule ended it early, then with none and all in it.
+
+        Raises:
+            BudgetError: `max_evaluations` is below the minimum of the strategy.
+            EvaluationError: the value function failed; `matrix` of the error has what was finished.
+            EvaluationInterrupted: Ctrl-C; likewise.
+            StateMismatch: `matrix` has other players or outputs.
+        """
+        names = check_players(players)
+        plan = make_plan(self.config, len(names), design=self.design)
+        if matrix is not None:
+            _check_same_game(matrix, names, self.config)
+            foreign = count_foreign(matrix.evaluations.masks, plan)
+            plan = within_budget(plan, foreign, budget=self.config.max_evaluations)
+        session = Session(
+            config=self.config,
+            players=names,
+            plan=plan,
+            value_function=value_function,
+            estimator=self.estimator,
+            recorder=Recorder(
+                names,
+                n_outputs=len(self.config.outputs),
+                earlier=None if matrix is None else matrix.evaluations,
+            ),
+            origin=Origin() if origin is None else origin,
+            on_event=self.on_event,
+            progress=progress,
+            executor=executor,
+            earlier_s=0.0 if matrix is None else matrix.duration_s,
+        )
+        return session.run()
+
+
+def _check_same_game(matrix: CounterfactualMatrix, players: tuple[str, ...], config: CounterfactualConfig) -> None:
+    """Refuse to continue a matrix of other players or outputs."""
+    if matrix.players != players or matrix.config.outputs != config.outputs:
+        before, now = ([output.name for output in outputs] for outputs in (matrix.config.outputs, config.outputs))
+        raise StateMismatch(
+            f"`matrix` has players {list(matrix.players)} and outputs {before}, wanted {list(players)} and {now} with "
+            "the same units and directions; continue a matrix of the same game."
+        )

@@ -1,0 +1,234 @@
+"""Shapley values of all players for one output, as vectors and, on request, as one estimate per player.
+
+Axes: N players, C columns that carry the draw of the validation set (per-example values, or bootstrap replicates).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from accredit.attribution.coalition import player_index
+from accredit.attribution.estimate import MarginalEstimate, ShapleyEstimate, half_widths, holm, welch_degrees_of_freedom
+from accredit.attribution.output import Output
+from accredit.attribution.protocols import FloatArray
+from accredit.errors import StateMismatch
+from accredit.moments import sample_variance
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DataPart:
+    """What the draw of validation examples does to some quantities, kept so that differences can be paired.
+
+    The variance of a linear combination of the quantities is `scale` times the sample variance (n - 1) of the same
+    combination of the columns.
+    """
+
+    columns: FloatArray
+    """[N, C]: the quantity computed for each example alone, or in each bootstrap replicate."""
+    scale: float
+    """1 / C for examples (the estimate is their mean), 1 for bootstrap replicates."""
+    degrees_of_freedom: float
+    """C - 1; for replicates at most the number of examples - 1."""
+
+    def stderr(self, combination: FloatArray | None = None) -> FloatArray:
+        """Standard errors [N], or of combinations [P, N] of the quantities [P]; NaN for a single column."""
+        columns = self.columns if combination is None else combination @ self.columns
+        variance = sample_variance(columns.var(axis=-1), float(columns.shape[-1]))
+        return np.asarray(np.sqrt(variance * self.scale))
+
+    @property
+    def known(self) -> bool:
+        """Whether there is more than one column: a single example says nothing of the others."""
+        return bool(self.columns.shape[-1] > 1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ShapleyResult(Mapping[str, ShapleyEstimate]):
+    """Player -> `ShapleyEstimate`, with the vectors behind them and how they were made."""
+
+    players: tuple[str, ...]
+    output: Output
+    value: FloatArray
+    """Raw Shapley values [N]."""
+    stderr_sampling: FloatArray | None
+    """[N]; 0 for a complete table, None where the estimator declines to give any."""
+    sampling_degrees_of_freedom: float
+    covariance: FloatArray | None
+    """Sampling covariance [N, N]; None where unknown."""
+    data: DataPart | None
+    """None where only averages over the validation set are known."""
+    value_all: float
+    value_none: float
+    estimator: str
+    """"exact" or the name of the estimator that was used."""
+    reason: str
+    """Why this estimator."""
+    n_evaluations: int
+    confidence: float
+    error_share: float
+    caution: str | None
+    """Where the interval is known to be too narrow, or why there is none."""
+    spread_of: Callable[[int], float | None]
+    """Spread of the marginal contributions of the player at a position."""
+
+    def __getitem__(self, player: str) -> ShapleyEstimate:
+        """The estimate of one player."""
+        at = player_index(self.players, player)
+        return ShapleyEstimate(
+            player=player,
+            value=float(self.value[at]),
+            contribution=float(self.contributions[at]),
+            stderr_sampling=None if self.stderr_sampling is None else float(self.stderr_sampling[at]),
+            stderr_data=None if self.stderr_data is None else float(self.stderr_data[at]),
+            sampling_degrees_of_freedom=self.sampling_degrees_of_freedom,
+            data_degrees_of_freedom=self.data_degrees_of_freedom,
+            n_evaluations=self.n_evaluations,
+            error_share=self.error_share,
+            spread=self.spread_of(at),
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        """Players in their order."""
+        return iter(self.players)
+
+    def __len__(self) -> int:
+        """Number of players."""
+        return len(self.players)
+
+    @cached_property
+    def contributions(self) -> FloatArray:
+        """[N], signed by the direction of the output: positive helps."""
+        return self.value * self.output.direction
+
+    @cached_property
+    def stderr_data(self) -> FloatArray | None:
+        """[N], None where unknown."""
+        return self.data.stderr() if self.data is not None and self.data.known else None
+
+    @property
+    def data_degrees_of_freedom(self) -> float:
+        """Of `stderr_data`; infinite where it is unknown."""
+        return np.inf if self.data is None else self.data.degrees_of_freedom
+
+    @cached_property
+    def stderr(self) -> FloatArray | None:
+        """[N] from both sources, None where unknown: the vector form of `Estimate.stderr`."""
+        sampling, data = self.stderr_sampling, self.stderr_data
+        if sampling is None or (data is None and not sampling.any()):
+            return None
+        return sampling if data is None else np.hypot(sampling, data)
+
+    def half_widths(self, level: float | None = None) -> FloatArray | None:
+        """Half-widths [N] of the intervals at a level (default: the configured confidence); None where unknown."""
+        if self.stderr is None or self.stderr_sampling is None:
+            return None
+        degrees: FloatArray | float = self.data_degrees_of_freedom
+        if self.stderr_sampling.any():
+            parts = [] if self.stderr_data is None else [(self.stderr_data, self.data_degrees_of_freedom)]
+            parts.append((self.stderr_sampling, self.sampling_degrees_of_freedom))
+            degrees = _welch(parts)
+        wanted = self.confidence if level is None else level
+        return half_widths(self.stderr, degrees, level=wanted, error_share=self.error_share)
+
+    def holm(self) -> dict[str, float | None]:
+        """p-value of every player, adjusted for testing all of them at once (Holm, any dependence)."""
+        return holm({player: self[player].p_value for player in self.players})
+
+    def difference(self, first: str, second: str) -> MarginalEstimate:
+        """Value of the first player minus that of the second, with the uncertainty of this difference.
+
+        The data part pairs the examples; the sampling part uses the covariance of the estimator, or, where there is
+        none, the sum of both standard errors, which no dependence can exceed.
+        """
+        combination = np.zeros((1, len(self.players)))
+        one, other = player_index(self.players, first), player_index(self.players, second)
+        combination[0, one] += 1.0
+        combination[0, other] -= 1.0
+        sampling = None
+        if self.covariance is not None:
+            sampling = float(np.sqrt(max((combination @ self.covariance @ combination.T).item(), 0.0)))
+        elif self.stderr_sampling is not None:
+            sampling = 0.0 if one == other else float(self.stderr_sampling[one] + self.stderr_sampling[other])
+        return self._marginal(
+            name=f"{first} - {second}",
+            value=float(self.value[one] - self.value[other]),
+            sampling=sampling,
+            data=None if self.data is None or not self.data.known else float(self.data.stderr(combination)[0]),
+        )
+
+    def change_from(self, earlier: ShapleyResult, player: str) -> MarginalEstimate:
+        """Value of a player here minus its value in an earlier result over the same validation examples, paired.
+
+        Args:
+            earlier: result of another matrix, such as that of an earlier checkpoint.
+            player: a player of both.
+
+        Raises:
+            StateMismatch: the two results do not rest on the same number of examples, or on outputs of another name.
+            UnknownName: the player is missing in one of them.
+        """
+        one, other = player_index(self.players, player), player_index(earlier.players, player)
+        if self.output != earlier.output or _n_columns(self.data) != _n_columns(earlier.data):
+            raise StateMismatch(
+                f"`earlier` has output {earlier.output.name!r} over {_n_columns(earlier.data)} examples, wanted "
+                f"{self.output.name!r} over {_n_columns(self.data)}; pair results of the same validation set, or use "
+                "`difference` for independent ones."
+            )
+        data = None
+        if self.data is not None and earlier.data is not None and self.data.known:
+            paired = self.data.columns[one] - earlier.data.columns[other]
+            part = DataPart(
+                columns=paired[None], scale=self.data.scale, degrees_of_freedom=self.data.degrees_of_freedom
+            )
+            data = float(part.stderr()[0])
+        sampling = None
+        if self.stderr_sampling is not None and earlier.stderr_sampling is not None:
+            sampling = float(np.hypot(self.stderr_sampling[one], earlier.stderr_sampling[other]))
+        return self._marginal(
+            name=f"{player}: change",
+            value=float(self.value[one] - earlier.value[other]),
+            sampling=sampling,
+            data=data,
+        )
+
+    def _marginal(self, *, name: str, value: float, sampling: float | None, data: float | None) -> MarginalEstimate:
+        """An estimate with the degrees of freedom and the evaluations of this result."""
+        return MarginalEstimate(
+            name=name,
+            value=value,
+            contribution=value * self.output.direction,
+            stderr_sampling=sampling,
+            stderr_data=data,
+            sampling_degrees_of_freedom=self.sampling_degrees_of_freedom,
+            data_degrees_of_freedom=self.data_degrees_of_freedom,
+            n_evaluations=self.n_evaluations,
+            error_share=self.error_share,
+        )
+
+    def __str__(self) -> str:
+        """Table with one line per player, largest contribution first."""
+        reach = self.half_widths()
+        width = max(6, *(len(player) for player in self.players))
+        unit = f"{self.output.name} [{self.output.unit}]"
+        lines = [f"{'player':<{width}}  {'contribution':>12}  {f'+- {self.confidence:.0%}':>10}   of {unit}"]
+        for at in np.argsort(-self.contributions, kind="stable"):
+            ends = "unknown" if reach is None else f"{reach[at]:.4g}"
+            lines.append(f"{self.players[at]:<{width}}  {self.contributions[at]:>12.4g}  {ends:>10}")
+        lines.append(f"{self.estimator}, {self.n_evaluations} coalitions: {self.reason}")
+        return "\n".join(lines)
+
+
+def _n_columns(data: DataPart | None) -> int:
+    """Columns of a data part, 0 for none."""
+    return 0 if data is None else data.columns.shape[-1]
+
+
+def _welch(parts: list[tuple[FloatArray, float]]) -> FloatArray:
+    """Degrees of freedom [N] of several parts together, player by player."""
+    columns = zip(*(stderr.tolist() for stderr, _ in parts), strict=True)
+    degrees = [freedom for _, freedom in parts]
+    return np.array([welch_degrees_of_freedom(tuple(zip(row, degrees, strict=True))) for row in columns])

@@ -1,0 +1,224 @@
+"""One call of `compute_matrix`: evaluates the rounds of a plan, keeps what is finished, records why it ended.
+
+Axes: N players, M coalitions, K outputs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import NoReturn, TypeAlias
+
+import numpy as np
+
+from accredit.attribution.config import CounterfactualConfig
+from accredit.attribution.dispatch import Dispatch, InFlight, InTurn, Task
+from accredit.attribution.evaluation import CallResult, Recorder, ValueFunction, calls_of
+from accredit.attribution.events import coalitions_evaluated, contributions_estimated
+from accredit.attribution.matrix import CounterfactualMatrix, Provenance
+from accredit.attribution.plan import Plan, rows_at_look
+from accredit.attribution.protocols import Estimator, MaskArray
+from accredit.attribution.stop import HalfWidthReached, Look, error_share
+from accredit.errors import EvaluationError, EvaluationInterrupted, MissingValue
+from accredit.telemetry.event import CoalitionsEvaluated, ContributionsEstimated, Origin
+
+OnEvent: TypeAlias = Callable[[CoalitionsEvaluated | ContributionsEstimated], None]
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the number of planned coalitions that have a value, and the number planned."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Session:
+    """What one call of `compute_matrix` works with."""
+
+    config: CounterfactualConfig
+    players: tuple[str, ...]
+    plan: Plan
+    value_function: ValueFunction
+    estimator: Estimator
+    recorder: Recorder
+    origin: Origin
+    on_event: OnEvent | None
+    progress: Progress | None
+    executor: Executor | None
+    earlier_s: float
+    """Seconds that earlier calls took."""
+    started: float = field(default_factory=time.perf_counter)
+    evaluated: int = 0
+    """Coalitions that this call evaluated."""
+    reported: int = 0
+    """Coalitions of the matrix that were there before, or that an event told of."""
+
+    def run(self) -> CounterfactualMatrix:
+        """Evaluate the plan and return the matrix.
+
+        Raises:
+            EvaluationError: the value function failed; what was finished is in its `matrix`.
+            EvaluationInterrupted: Ctrl-C; likewise.
+        """
+        self.reported = len(self.recorder.known)
+        stop_reason, share, begin = "max_evaluations", 1.0, 0
+        for number, end in enumerate(self.plan.round_ends, start=1):
+            last = end == self.plan.round_ends[-1]
+            in_time = self._evaluate_round(self.plan.masks[begin:end])
+            self._report_rows()
+            if not in_time:
+                stop_reason = "timeout_s"
+                break
+            if self._has_stop_rule:
+                share = error_share(number, last=last)
+                reason = None if last else self._look(end, share)
+                if reason is not None:
+                    stop_reason = reason
+                    break
+            begin = end
+        if len(self.recorder.known) == 1 << len(self.players) or (not self.plan.sampled and stop_reason != "timeout_s"):
+            stop_reason = "complete"
+        matrix = self._matrix(stop_reason, share=share)
+        self._report_contributions(matrix)
+        return matrix
+
+    def _matrix(self, stop_reason: str, *, share: float = 1.0) -> CounterfactualMatrix:
+        """The matrix so far."""
+        return CounterfactualMatrix(
+            players=self.players,
+            config=self.config,
+            evaluations=self.recorder.evaluations(),
+            failures=tuple(self.recorder.failures.values()),
+            provenance=Provenance(
+                strategy=self.plan.strategy,
+                strategy_reason=self.plan.reason,
+                stop_reason=stop_reason,
+                error_share=share,
+            ),
+            duration_s=self.earlier_s + time.perf_counter() - self.started,
+            estimator=self.estimator,
+        )
+
+    def _evaluate_round(self, masks: MaskArray) -> bool:
+        """Evaluate what is missing of a round; False where time ran out before its end."""
+        calls = self._dispatch(self.recorder.missing(masks))
+        try:
+            while not self._out_of_time():
+                result = calls.next(self._coalitions_in_next_call())
+                if result is None:
+                    return True
+                if not self._take(result):
+                    self._take_rest(calls, wait=True)
+                    self._fail(result)
+        except KeyboardInterrupt as interrupt:
+            self._take_rest(calls, wait=False)
+            self._interrupt(interrupt)
+        self._take_rest(calls, wait=True)
+        return not len(self.recorder.missing(masks))
+
+    def _dispatch(self, masks: MaskArray) -> Dispatch:
+        """Calls for these masks, in this thread or in the executor."""
+        task = Task(value_function=self.value_function, players=self.players, outputs=self.config.outputs)
+        if self.executor is None:
+            return InTurn(task, masks)
+        size = calls_of(self.value_function, self.config.coalitions_per_call)
+        return InFlight(task, masks, executor=self.executor, coalitions_per_call=size)
+
+    def _take(self, result: CallResult) -> bool:
+        """Keep what a call finished; False where something failed."""
+        taken = self.recorder.add(result)
+        self.evaluated += len(taken.finished)
+        if self.progress is not None:
+            planned = len(self.plan.masks)
+            self.progress(planned - len(self.recorder.missing(self.plan.masks)), planned)
+        return not taken.failures
+
+    def _take_rest(self, calls: Dispatch, *, wait: bool) -> None:
+        """Begin nothing more and keep what had begun."""
+        for result in calls.stop(wait=wait):
+            self._take(result)
+
+    def _out_of_time(self) -> bool:
+        """Whether no further call may begin; none and all are evaluated in any case."""
+        timeout_s = self.config.timeout_s
+        if timeout_s is None or time.perf_counter() - self.started < timeout_s:
+            return False
+        return not len(self.recorder.missing(self.plan.masks[:2]))
+
+    def _coalitions_in_next_call(self) -> int:
+        """How many to hand over: under a timeout only as many as should fit, beginning with none and all.
+
+        The clock decides how many go together, never which.
+        """
+        most = calls_of(self.value_function, self.config.coalitions_per_call)
+        if self.config.timeout_s is None:
+            return most
+        spent_s = time.perf_counter() - self.started
+        if not self.evaluated or spent_s <= 0.0:
+            return min(most, 2)
+        return max(1, min(most, int(self.evaluated / spent_s * (self.config.timeout_s - spent_s))))
+
+    def _fail(self, result: CallResult) -> NoReturn:
+        """Raise what went wrong, with everything that is finished."""
+        self._report_rows()
+        failures = tuple(self.recorder.failures.values())
+        named = ", ".join(failure.players for failure in failures[:3]) + (" and more" if len(failures) > 3 else "")
+        raise EvaluationError(
+            f"`value_function` failed for {len(failures)} coalition(s), {named}: {failures[0].message} "
+            f"{len(self.recorder.known)} finished coalitions are in `matrix` of this error; mend the value function "
+            "and pass it as `matrix=` to go on.",
+            matrix=self._matrix("failure"),
+        ) from result.cause
+
+    def _interrupt(self, interrupt: KeyboardInterrupt) -> NoReturn:
+        """Pass Ctrl-C on, with everything that is finished."""
+        self._report_rows()
+        raise EvaluationInterrupted(
+            f"`compute_matrix` got an interrupt after {len(self.recorder.known)} coalitions, wanted "
+            f"{len(self.plan.masks)}; pass `matrix` of this error as `matrix=` to go on.",
+            matrix=self._matrix("interrupt"),
+        ) from interrupt
+
+    @property
+    def _has_stop_rule(self) -> bool:
+        """Whether looks can end this plan."""
+        return self.plan.sampled and (self.config.stop is not None or self.config.target_half_width is not None)
+
+    def _look(self, end: int, share: float) -> str | None:
+        """Name of the rule that lets sampling end after the first `end` coalitions; None where none does."""
+        matrix = self._matrix("look", share=share)
+        rows = rows_at_look(matrix.evaluations.masks, self.plan, end)
+        if len(rows) < len(matrix.evaluations):
+            matrix = matrix.with_rows(rows)
+        results = [matrix.shapley(output.name) for output in self.config.outputs]
+        reach = [result.half_widths() for result in results]
+        look = Look(
+            n_evaluations=len(rows),
+            contribution=np.stack([result.contributions for result in results]),
+            half_width=np.stack([np.full(len(self.players), np.inf) if width is None else width for width in reach]),
+        )
+        if self.config.target_half_width is not None and HalfWidthReached(self.config.target_half_width)(look):
+            return "target_half_width"
+        return "stop" if self.config.stop is not None and self.config.stop(look) else None
+
+    def _report_rows(self) -> None:
+        """Send what was evaluated since the last report."""
+        if self.on_event is None:
+            return
+        rows, failures = self.recorder.evaluations(), tuple(self.recorder.failures.values())
+        if len(rows) == self.reported and not failures:
+            return
+        fresh = rows if self.reported == 0 else rows.take(range(self.reported, len(rows)))
+        self.reported = len(rows)
+        self.on_event(
+            coalitions_evaluated(fresh, failures, players=self.players, outputs=self.config.outputs, origin=self.origin)
+        )
+
+    def _report_contributions(self, matrix: CounterfactualMatrix) -> None:
+        """Send the Shapley values of every output that has them."""
+        if self.on_event is None:
+            return
+        for output in self.config.outputs:
+            try:
+                result = matrix.shapley(output.name)
+            except MissingValue:
+                continue  # ablation, or stopped before an estimate was possible: no event, never an invented number
+            self.on_event(contributions_estimated(result, origin=self.origin))
