@@ -121,6 +121,20 @@ class RunningMeanStd(Statistics):
         Raises:
             InvalidArgument: another shape, device or dtype, or a single sample without a batch axis.
         """
+        rows, mask = self.as_rows(x, mask)
+        if not self.training or self.frozen or x.numel() == 0:
+            return
+        if rows.device.type != "cpu" or torch.compiler.is_compiling():
+            self.absorb(rows_of.masked_moments(rows, mask))
+        elif mask is None:
+            self._update_on_host(rows)
+        else:
+            kept = rows[mask]
+            self.counts[2:].add_(rows.shape[0] - kept.shape[0])
+            self._update_on_host(kept)
+
+    def as_rows(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """A batch as flat rows [B, D] without a gradient, and its mask as [B]; refuses what is no batch of ours."""
         check_numbers(x, "x")
         check_batch(x, self.shape, "x")
         check_device(x, self.moments.device, "x")
@@ -128,15 +142,7 @@ class RunningMeanStd(Statistics):
             check_mask(mask, tuple(x.shape[: x.dim() - len(self.shape)]))
             check_device(mask, self.moments.device, "mask")
             mask = mask.reshape(-1)
-        if not self.training or self.frozen or x.numel() == 0:
-            return
-        rows = x.detach().reshape(-1, self.n_features)
-        if rows.device.type != "cpu" or torch.compiler.is_compiling():
-            self.absorb(rows_of.masked_moments(rows, mask))
-            return
-        kept = rows if mask is None else rows[mask]
-        self.counts[2:].add_(rows.shape[0] - kept.shape[0]) if mask is not None else None
-        self._update_on_host(kept)
+        return x.detach().reshape(-1, self.n_features), mask
 
     def _update_on_host(self, rows: Tensor) -> None:
         """Merge rows that no mask leaves out, on NumPy views of the state: dispatch would cost more than they do."""
