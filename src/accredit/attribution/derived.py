@@ -8,10 +8,11 @@ Axes: N players, M coalitions, B examples, R bootstrap replicates, P quantities.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from accredit.attribution.coalition import coalition_keys, coalition_names, table_index
 from accredit.attribution.estimate import MarginalEstimate
@@ -21,6 +22,8 @@ from accredit.attribution.result import DataPart, ShapleyResult
 from accredit.attribution.transforms import shapley_values, shapley_weights, value_coefficients
 from accredit.errors import MissingValue
 from accredit.moments import sample_variance
+
+_KEPT_ROWS = 256  # up to 8 players: their layouts are kept, and a product with 2^N coefficients beats folding the table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,24 +82,72 @@ class OutputColumn:
             )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TableLayout:
+    """Where things stand in a complete table whose rows came in some order, the same for all its outputs."""
+
+    index: NDArray[np.int64]
+    """Position of each row in table order [M]."""
+    none: int
+    everything: int
+    coefficients: FloatArray
+    """Shapley values from values in the order of the rows [M, N]."""
+
+
+def table_layout(masks: MaskArray) -> TableLayout:
+    """The layout of a complete table; for a few players, where a training loop asks for it every step, it is kept."""
+    if len(masks) <= _KEPT_ROWS:
+        return _kept_layout(masks.tobytes(), masks.shape[1])
+    return _layout(masks)
+
+
+@lru_cache(maxsize=64)
+def _kept_layout(masks: bytes, n_players: int) -> TableLayout:
+    """The layout by the bytes of the masks."""
+    return _layout(np.frombuffer(masks, dtype=np.bool_).reshape(-1, n_players))
+
+
+def _layout(masks: MaskArray) -> TableLayout:
+    """The layout of a complete table."""
+    index = table_index(masks)
+    return TableLayout(
+        index=index,
+        none=int(index.argmin()),
+        everything=int(index.argmax()),
+        coefficients=value_coefficients(masks, shapley_weights(masks.shape[1])),
+    )
+
+
 def shapley(column: OutputColumn, estimator: Estimator, *, strategy_reason: str) -> ShapleyResult:
     """Shapley values: the exact transform where the table is complete, else the estimator on the rows there are.
 
     Raises:
         MissingValue: none or all was not evaluated, or the rows do not suffice for the estimator.
     """
-    n_players = len(column.players)
-    none, everything = column.rows(np.array([[False] * n_players, [True] * n_players]))
-    result = ShapleyResult(
+    if column.is_complete:
+        return _exact(column)
+    return _estimated(column, estimator, strategy_reason=strategy_reason)
+
+
+def _exact(column: OutputColumn) -> ShapleyResult:
+    """Exact values; the Shapley values of every example alone have the sample variance that makes their data part."""
+    n_players, layout = len(column.players), table_layout(column.masks)
+    if len(column.masks) <= _KEPT_ROWS:
+        value = (column.means - column.means[layout.none]) @ layout.coefficients
+    else:
+        table = np.empty(len(column.masks))
+        table[layout.index] = column.means
+        value = shapley_values(table)
+    return ShapleyResult(
         players=column.players,
         output=column.output,
-        value=np.zeros(n_players),
+        value=value,
         stderr_sampling=np.zeros(n_players),
         sampling_degrees_of_freedom=math.inf,
         covariance=np.zeros((n_players, n_players)),
-        data=None,
-        value_all=float(column.means[everything]),
-        value_none=float(column.means[none]),
+        data=None if column.examples is None else example_part(layout.coefficients, column.examples),
+        value_all=float(column.means[layout.everything]),
+        value_none=float(column.means[layout.none]),
         estimator="exact",
         reason=f"all {len(column.masks)} coalitions were evaluated",
         n_evaluations=len(column.masks),
@@ -105,19 +156,6 @@ def shapley(column: OutputColumn, estimator: Estimator, *, strategy_reason: str)
         caution=None,
         spread_of=lambda player: spread(column, player),
     )
-    if column.is_complete:
-        table = np.empty(len(column.masks))
-        table[table_index(column.masks)] = column.means
-        return replace(result, value=shapley_values(table), data=_exact_data(column))
-    return _estimated(result, column, estimator, strategy_reason=strategy_reason)
-
-
-def _exact_data(column: OutputColumn) -> DataPart | None:
-    """Shapley values of every example alone: their mean is the answer, their sample variance / B its data variance."""
-    if column.examples is None:
-        return None
-    coefficients = value_coefficients(column.masks, shapley_weights(len(column.players)))
-    return example_part(coefficients, column.examples)
 
 
 def example_part(coefficients: FloatArray, examples: FloatArray) -> DataPart:
@@ -128,32 +166,42 @@ def example_part(coefficients: FloatArray, examples: FloatArray) -> DataPart:
     )
 
 
-def _estimated(
-    result: ShapleyResult, column: OutputColumn, estimator: Estimator, *, strategy_reason: str
-) -> ShapleyResult:
+def _estimated(column: OutputColumn, estimator: Estimator, *, strategy_reason: str) -> ShapleyResult:
     """The estimator on the rows in an order of their own, so that the order of evaluation cannot change a digit."""
+    n_players = len(column.players)
+    none, everything = column.rows(np.array([[False] * n_players, [True] * n_players]))
     order = np.lexsort(column.masks.T)
     values = column.means[order, None]
     replicates = bootstrap_means(column)
     if replicates is not None:
         values = np.concatenate([values, replicates[order]], axis=1)
     fitted = estimator(column.masks[order], values)
-    data = None
-    if replicates is not None and column.examples is not None:
-        degrees = float(max(min(replicates.shape[1], column.examples.shape[1]) - 1, 1))
-        data = DataPart(columns=fitted.value[:, 1:], scale=1.0, degrees_of_freedom=degrees)
-    return replace(
-        result,
+    return ShapleyResult(
+        players=column.players,
+        output=column.output,
         value=fitted.value[:, 0],
         stderr_sampling=None if fitted.stderr is None else fitted.stderr[:, 0],
         sampling_degrees_of_freedom=fitted.degrees_of_freedom,
         covariance=None if fitted.covariance is None else fitted.covariance[0],
-        data=data,
+        data=replicate_part(column, fitted.value[:, 1:]),
+        value_all=float(column.means[everything]),
+        value_none=float(column.means[none]),
         estimator=fitted.estimator,
-        reason=f"{len(column.masks)} of 2^{len(column.players)} coalitions were evaluated; {strategy_reason}",
+        reason=f"{len(column.masks)} of 2^{n_players} coalitions were evaluated; {strategy_reason}",
         n_evaluations=fitted.n_evaluations,
+        confidence=column.confidence,
+        error_share=column.error_share,
         caution=fitted.caution,
+        spread_of=lambda player: spread(column, player),
     )
+
+
+def replicate_part(column: OutputColumn, replicates: FloatArray) -> DataPart | None:
+    """The data part from estimates in bootstrap replicates [N, R]; None where there are none."""
+    if column.examples is None or not replicates.shape[1]:
+        return None
+    degrees = float(max(min(replicates.shape[1], column.examples.shape[1]) - 1, 1))
+    return DataPart(columns=replicates, scale=1.0, degrees_of_freedom=degrees)
 
 
 def bootstrap_means(column: OutputColumn) -> FloatArray | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -38,6 +39,7 @@ def check_level(level: float) -> float:
     return level
 
 
+@lru_cache(maxsize=256)
 def student_quantile(level: float, degrees_of_freedom: float, *, error_share: float = 1.0) -> float:
     """Half-width of a two-sided interval in standard errors.
 
@@ -275,12 +277,9 @@ def _root_sum(first: float | None, second: float | None) -> float | None:
 
 
 def half_widths(
-    stderr: FloatArray | None, degrees_of_freedom: FloatArray | float, *, level: float, error_share: float = 1.0
-) -> FloatArray | None:
-    """Half-widths of many intervals at once, in the shape of `stderr`."""
-    if stderr is None:
-        return None
+    stderr: FloatArray, degrees_of_freedom: FloatArray, *, level: float, error_share: float = 1.0
+) -> FloatArray:
+    """Half-widths of many intervals at once, each with its own degrees of freedom: `student_quantile` as an array."""
     probability = 1.0 - 0.5 * (1.0 - check_level(level)) * error_share
-    degrees = np.asarray(degrees_of_freedom, dtype=np.float64)
-    finite = stdtrit(np.minimum(degrees, 1e12), probability)
-    return np.asarray(stderr * np.where(np.isinf(degrees), ndtri(probability), finite))
+    finite = stdtrit(np.minimum(degrees_of_freedom, 1e12), probability)
+    return np.asarray(stderr * np.where(np.isinf(degrees_of_freedom), ndtri(probability), finite))

@@ -22,7 +22,8 @@ from accredit.attribution.derived import OutputColumn
 from accredit.attribution.estimate import MarginalEstimate
 from accredit.attribution.estimators.pair_process import PairProcess
 from accredit.attribution.evaluation import Evaluations, Failure
-from accredit.attribution.protocols import Estimator
+from accredit.attribution.interaction import InteractionResult, interactions
+from accredit.attribution.protocols import Estimator, InteractionEstimator
 from accredit.attribution.result import ShapleyResult
 from accredit.attribution.transforms import banzhaf_weights
 from accredit.errors import MissingValue, UnknownName
@@ -80,9 +81,12 @@ class CounterfactualMatrix:
     duration_s: float = 0.0
     """Seconds inside `compute_matrix`."""
     estimator: Estimator = field(default_factory=PairProcess, repr=False)
-    """Used where the table is incomplete."""
+    """Shapley values where the table is incomplete."""
+    interaction_estimator: InteractionEstimator | None = field(default=None, repr=False)
+    """Interactions where the table is incomplete."""
     _columns: dict[str, OutputColumn] = field(default_factory=dict, repr=False)
     _shapley: dict[str, ShapleyResult] = field(default_factory=dict, repr=False)
+    _interactions: dict[tuple[str, int], InteractionResult] = field(default_factory=dict, repr=False)
 
     @property
     def masks(self) -> Tensor:
@@ -106,7 +110,7 @@ class CounterfactualMatrix:
 
     def with_rows(self, rows: NDArray[np.intp]) -> CounterfactualMatrix:
         """The same matrix with some of its coalitions only."""
-        return replace(self, evaluations=self.evaluations.take(rows), _columns={}, _shapley={})
+        return replace(self, evaluations=self.evaluations.take(rows), _columns={}, _shapley={}, _interactions={})
 
     def column(self, output: str) -> OutputColumn:
         """Everything known of one output, for the functions of `accredit.attribution.derived`.
@@ -180,6 +184,21 @@ class CounterfactualMatrix:
             MissingValue: the table is not complete.
         """
         return derived.semivalue(self.column(output), banzhaf_weights(len(self.players)), name="Banzhaf")
+
+    def interactions(self, output: str, *, order: int = 2) -> InteractionResult:
+        """Shapley interaction indices of all pairs, or of all tuples of another order.
+
+        Returns:
+            A mapping tuple of players -> `InteractionEstimate`.
+
+        Raises:
+            InvalidArgument: an order outside 2 .. N.
+            MissingValue: the coalitions do not suffice.
+        """
+        key = (output, order)
+        if key not in self._interactions:
+            self._interactions[key] = interactions(self.column(output), self.interaction_estimator, order=order)
+        return self._interactions[key]
 
     def marginal_contribution(self, player: str, output: str) -> dict[str, float]:
         """v(S + player) - v(S) for every pair of evaluated coalitions, by the text of S.

@@ -12,7 +12,14 @@ from functools import cached_property
 import numpy as np
 
 from accredit.attribution.coalition import player_index
-from accredit.attribution.estimate import MarginalEstimate, ShapleyEstimate, half_widths, holm, welch_degrees_of_freedom
+from accredit.attribution.estimate import (
+    MarginalEstimate,
+    ShapleyEstimate,
+    half_widths,
+    holm,
+    student_quantile,
+    welch_degrees_of_freedom,
+)
 from accredit.attribution.output import Output
 from accredit.attribution.protocols import FloatArray
 from accredit.errors import StateMismatch
@@ -126,13 +133,13 @@ class ShapleyResult(Mapping[str, ShapleyEstimate]):
         """Half-widths [N] of the intervals at a level (default: the configured confidence); None where unknown."""
         if self.stderr is None or self.stderr_sampling is None:
             return None
-        degrees: FloatArray | float = self.data_degrees_of_freedom
-        if self.stderr_sampling.any():
-            parts = [] if self.stderr_data is None else [(self.stderr_data, self.data_degrees_of_freedom)]
-            parts.append((self.stderr_sampling, self.sampling_degrees_of_freedom))
-            degrees = _welch(parts)
         wanted = self.confidence if level is None else level
-        return half_widths(self.stderr, degrees, level=wanted, error_share=self.error_share)
+        if not self.stderr_sampling.any():
+            return self.stderr * student_quantile(wanted, self.data_degrees_of_freedom, error_share=self.error_share)
+        parts = [(self.stderr_sampling, self.sampling_degrees_of_freedom)]
+        if self.stderr_data is not None:
+            parts.append((self.stderr_data, self.data_degrees_of_freedom))
+        return half_widths(self.stderr, _welch(parts), level=wanted, error_share=self.error_share)
 
     def holm(self) -> dict[str, float | None]:
         """p-value of every player, adjusted for testing all of them at once (Holm, any dependence)."""

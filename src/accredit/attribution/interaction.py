@@ -1,0 +1,184 @@
+"""Interactions of two or more players for one output: what they earn together beyond what they earn apart.
+
+Axes: N players, M coalitions, B examples, P tuples of players in the order of `itertools.combinations`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+
+from accredit.attribution.coalition import player_index, table_index
+from accredit.attribution.derived import OutputColumn, bootstrap_means, replicate_part
+from accredit.attribution.estimate import InteractionEstimate, Regime
+from accredit.attribution.output import Output
+from accredit.attribution.protocols import FloatArray, InteractionEstimator, MaskArray
+from accredit.attribution.result import DataPart
+from accredit.attribution.transforms import interaction_index, shapley_weights
+from accredit.errors import InvalidArgument, MissingValue
+
+_ROWS_AT_ONCE = 4096  # coefficients [rows, P] for so many rows at a time: 4 MB at 16 players
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class InteractionResult(Mapping[tuple[str, ...], InteractionEstimate]):
+    """Tuple of players -> `InteractionEstimate`; the players of a tuple may be asked for in any order."""
+
+    players: tuple[str, ...]
+    order: int
+    """Players per tuple, 2 for pairs."""
+    output: Output
+    value: FloatArray
+    """Raw Shapley interaction indices [P]."""
+    stderr_sampling: FloatArray | None
+    """[P]; 0 for a complete table, None where the estimator declines to give any."""
+    sampling_degrees_of_freedom: float
+    data: DataPart | None
+    """None where only averages over the validation set are known."""
+    estimator: str
+    n_evaluations: int
+    error_share: float
+    caution: str | None
+    """Why there is no uncertainty, or where it is known to be too small."""
+
+    @cached_property
+    def place(self) -> dict[tuple[str, ...], int]:
+        """Position of every tuple, its players in the order of `players`."""
+        return {names: at for at, names in enumerate(combinations(self.players, self.order))}
+
+    @cached_property
+    def stderr_data(self) -> FloatArray | None:
+        """[P], None where unknown."""
+        return self.data.stderr() if self.data is not None and self.data.known else None
+
+    def __getitem__(self, names: tuple[str, ...]) -> InteractionEstimate:
+        """The estimate of one tuple of players.
+
+        Raises:
+            UnknownName: a name that nobody has.
+            InvalidArgument: another number of players, or one of them twice.
+        """
+        positions = sorted(player_index(self.players, name) for name in names)
+        if len(set(positions)) != self.order:
+            raise InvalidArgument(
+                f"`names` are {list(names)}, wanted {self.order} different players; pass a tuple such as "
+                f"{self.players[: self.order]}."
+            )
+        ordered = tuple(self.players[at] for at in positions)
+        at = self.place[ordered]
+        return InteractionEstimate(
+            players=ordered,
+            value=float(self.value[at]),
+            contribution=float(self.value[at]) * self.output.direction,
+            stderr_sampling=None if self.stderr_sampling is None else float(self.stderr_sampling[at]),
+            stderr_data=None if self.stderr_data is None else float(self.stderr_data[at]),
+            sampling_degrees_of_freedom=self.sampling_degrees_of_freedom,
+            data_degrees_of_freedom=math.inf if self.data is None else self.data.degrees_of_freedom,
+            n_evaluations=self.n_evaluations,
+            error_share=self.error_share,
+            caution=self.caution,
+        )
+
+    def __iter__(self) -> Iterator[tuple[str, ...]]:
+        """Tuples in the order of `itertools.combinations`."""
+        return iter(self.place)
+
+    def __len__(self) -> int:
+        """Number of tuples."""
+        return len(self.place)
+
+    def regimes(self, threshold: float, *, level: float = 0.95) -> dict[tuple[str, ...], Regime]:
+        """The regime of every tuple: see `InteractionEstimate.regime`."""
+        return {names: self[names].regime(threshold, level=level) for names in self}
+
+
+def interactions(column: OutputColumn, estimator: InteractionEstimator | None, *, order: int) -> InteractionResult:
+    """Shapley interaction indices: exact from a complete table, else pairs by the estimator on the rows there are.
+
+    Raises:
+        InvalidArgument: an order outside 2 .. N.
+        MissingValue: an order above 2 without a complete table, or too few rows for the estimator.
+    """
+    n_players = len(column.players)
+    if not 2 <= order <= n_players:
+        raise InvalidArgument(f"`order` is {order}, wanted 2 to {n_players}, the number of players; pass 2 for pairs.")
+    if column.is_complete:
+        return _exact(column, order)
+    if order > 2 or estimator is None:
+        raise MissingValue(
+            f"`interactions` of order {order} got {len(column.masks)} of 2^{n_players} coalitions, wanted all of "
+            "them; ask "
+            'for order 2, or continue the matrix with the strategy "full_factorial".'
+        )
+    return _estimated(column, estimator)
+
+
+def _exact(column: OutputColumn, order: int) -> InteractionResult:
+    """From the complete table, and from each example alone for the data part."""
+    n_players = len(column.players)
+    weights = shapley_weights(n_players, order=order)
+    table = np.empty(len(column.masks))
+    table[table_index(column.masks)] = column.means
+    value = interaction_index(table, weights, order=order)
+    data = None
+    if column.examples is not None:
+        columns = _example_interactions(column.masks, column.examples, weights, order=order)
+        n_examples = column.examples.shape[1]
+        data = DataPart(columns=columns, scale=1.0 / n_examples, degrees_of_freedom=float(max(n_examples - 1, 1)))
+    return InteractionResult(
+        players=column.players,
+        order=order,
+        output=column.output,
+        value=value,
+        stderr_sampling=np.zeros(len(value)),
+        sampling_degrees_of_freedom=math.inf,
+        data=data,
+        estimator="exact",
+        n_evaluations=len(column.masks),
+        error_share=column.error_share,
+        caution=None,
+    )
+
+
+def _example_interactions(masks: MaskArray, examples: FloatArray, weights: FloatArray, *, order: int) -> FloatArray:
+    """Interactions of every example alone [P, B]: I(T) = sum over S of (-1)^(t - x) w(|S| - x) v(S), x = |S and T|."""
+    n_players = masks.shape[1]
+    members = np.zeros((n_players, math.comb(n_players, order)), dtype=np.int64)
+    for at, subset in enumerate(combinations(range(n_players), order)):
+        members[list(subset), at] = 1
+    signed = np.zeros((order + 1, n_players + 1))  # coefficient of v(S) by x and |S|
+    for inside in range(order + 1):
+        signed[inside, inside : inside + len(weights)] = (-1.0) ** (order - inside) * weights
+    total = np.zeros((members.shape[1], examples.shape[1]))
+    for begin in range(0, len(masks), _ROWS_AT_ONCE):
+        rows = masks[begin : begin + _ROWS_AT_ONCE].astype(np.int64)
+        total += signed[rows @ members, rows.sum(axis=1)[:, None]].T @ examples[begin : begin + _ROWS_AT_ONCE]
+    return total
+
+
+def _estimated(column: OutputColumn, estimator: InteractionEstimator) -> InteractionResult:
+    """The estimator on the rows in an order of their own, so that the order of evaluation cannot change a digit."""
+    order = np.lexsort(column.masks.T)
+    values = column.means[order, None]
+    replicates = bootstrap_means(column)
+    if replicates is not None:
+        values = np.concatenate([values, replicates[order]], axis=1)
+    fitted = estimator(column.masks[order], values)
+    return InteractionResult(
+        players=column.players,
+        order=2,
+        output=column.output,
+        value=fitted.value[:, 0],
+        stderr_sampling=None if fitted.stderr is None else fitted.stderr[:, 0],
+        sampling_degrees_of_freedom=fitted.degrees_of_freedom,
+        data=replicate_part(column, fitted.value[:, 1:]),
+        estimator=fitted.estimator,
+        n_evaluations=fitted.n_evaluations,
+        error_share=column.error_share,
+        caution=fitted.caution,
+    )
