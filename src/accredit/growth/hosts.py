@@ -72,12 +72,12 @@ class Hosts(Protocol):
         """Return the parameters of every slot's graft, [E, S]."""
         ...
 
-    def snapshot(self) -> object:
-        """Return a copy of weights and optimizer state, for `restore`."""
+    def remember(self) -> None:
+        """Keep a copy of all weights and optimizer state, for `roll_back`."""
         ...
 
-    def restore(self, snapshot: object, rows: Sequence[int]) -> None:
-        """Put `rows` back to a snapshot: weights and optimizer state."""
+    def roll_back(self, rows: Sequence[int]) -> None:
+        """Put `rows` back to what was remembered last: weights and optimizer state."""
         ...
 
     def network(self, row: int, template: GrowingNetwork) -> GrowingNetwork:

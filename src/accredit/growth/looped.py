@@ -39,6 +39,7 @@ class LoopedHosts:
         self.learning_rate = learning_rate
         self.optimizers = [self._optimizer(network) for network in self.networks]
         self.kinds = np.full((len(self.networks), len(self.networks[0].slots)), EMPTY)
+        self._remembered: list[Saved] = []
 
     @property
     def num_hosts(self) -> int:
@@ -119,19 +120,22 @@ class LoopedHosts:
         """Return the parameters of every slot's graft, [E, S]."""
         return np.array([[sum(p.numel() for p in slot.parameters()) for slot in net.slots] for net in self.networks])
 
-    def snapshot(self) -> list[Saved]:
-        """Return a copy of weights and optimizer state, for `restore`."""
+    def remember(self) -> None:
+        """Keep a copy of all weights and optimizer state, for `roll_back`."""
+        self._remembered = self._saved()
+
+    def roll_back(self, rows: Sequence[int]) -> None:
+        """Put `rows` back to what was remembered last: weights and optimizer state."""
+        for row in rows:
+            weights, optimizer = self._remembered[row]
+            self.networks[row].load_state_dict(weights)
+            self.optimizers[row].load_state_dict(_copied(optimizer))
+
+    def _saved(self) -> list[Saved]:
         return [
             ({name: value.clone() for name, value in network.state_dict().items()}, _copied(optimizer.state_dict()))
             for network, optimizer in zip(self.networks, self.optimizers, strict=True)
         ]
-
-    def restore(self, snapshot: list[Saved], rows: Sequence[int]) -> None:
-        """Put `rows` back to a snapshot: weights and optimizer state."""
-        for row in rows:
-            weights, optimizer = snapshot[row]
-            self.networks[row].load_state_dict(weights)
-            self.optimizers[row].load_state_dict(_copied(optimizer))
 
     def network(self, row: int, template: GrowingNetwork) -> GrowingNetwork:
         """Write host `row` with its grafts into `template`, a fresh network of the same architecture, and return it."""
@@ -145,7 +149,7 @@ class LoopedHosts:
             "kinds": torch.from_numpy(self.kinds.copy()),
             "stages": [[int(slot.stage) for slot in network.slots] for network in self.networks],
             "alphas": [[slot.alpha for slot in network.slots] for network in self.networks],
-            "hosts": [list(saved) for saved in self.snapshot()],
+            "hosts": [list(saved) for saved in self._saved()],
         }
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:

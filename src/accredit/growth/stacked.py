@@ -51,6 +51,7 @@ class StackedHosts:
         self.kinds = np.full((num_hosts, slots), EMPTY)
         self.stages = np.zeros((num_hosts, slots), dtype=np.int64)
         self.alphas = np.zeros((num_hosts, slots))
+        self._remembered: tuple[Tensor, ...] = ()
 
     @property
     def num_hosts(self) -> int:
@@ -161,14 +162,15 @@ class StackedHosts:
         counts: NDArray[np.int64] = table[self.kinds, np.arange(self.layout.num_slots)]
         return counts
 
-    def snapshot(self) -> tuple[Tensor, ...]:
-        """Return a copy of weights and optimizer state, for `restore`."""
-        return tuple(tensor.clone() for tensor in (self.weights, self.momentum, self.square, self.steps))
+    def remember(self) -> None:
+        """Keep a copy of all weights and optimizer state, for `roll_back`."""
+        self._remembered = tuple(t.clone() for t in (self.weights, self.momentum, self.square, self.steps))
 
-    def restore(self, snapshot: tuple[Tensor, ...], rows: Sequence[int]) -> None:
-        """Put `rows` back to a snapshot: weights and optimizer state."""
+    def roll_back(self, rows: Sequence[int]) -> None:
+        """Put `rows` back to what was remembered last: weights and optimizer state."""
         chosen = torch.tensor(rows, dtype=torch.int64)
-        for tensor, saved in zip((self.weights, self.momentum, self.square, self.steps), snapshot, strict=True):
+        current = (self.weights, self.momentum, self.square, self.steps)
+        for tensor, saved in zip(current, self._remembered, strict=True):
             tensor[chosen] = saved[chosen]
 
     def network(self, row: int, template: GrowingNetwork) -> GrowingNetwork:

@@ -20,7 +20,7 @@ class Origin:
     episode: int | None = None
     """Episodes of that environment before this one, from 0."""
     step: int | None = None
-    """Steps of the episode before this one, from 0."""
+    """Steps of the episode that were over when it happened, from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +93,8 @@ class StepCompleted:
     origin: Origin
     host_seed: int
     action: str
-    log_loss: float
-    """Of the live network on the reward split after the interval, nats."""
+    log_loss: float | None
+    """Of the live network on the reward split after the interval, nats; None where it is not finite."""
     accuracy: float
     """Of the live network on the reward split, share in [0, 1]."""
     graft_parameters: int

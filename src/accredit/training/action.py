@@ -1,0 +1,86 @@
+"""One categorical action: a legal (operation, slot, kind) out of a table.
+
+E environments, S slots, A actions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accredit.growth.stage import Operation, Stage, transition
+
+NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """One thing that a policy can decide."""
+
+    operation: Operation
+    slot: int | None = None
+    """Index of the slot; None for waiting."""
+    kind: int | None = None
+    """Row of the catalogue; None unless grafting."""
+
+
+class ActionTable:
+    """All actions of a layout in a fixed order, and which are legal now.
+
+    Args:
+        slot_names: S names.
+        kind_names: names of the catalogue.
+
+    Example:
+        >>> table = ActionTable(("input", "hidden1"), ("affine", "mlp"))
+        >>> len(table.actions), table.label(2)
+        (11, 'graft mlp at input')
+    """
+
+    def __init__(self, slot_names: tuple[str, ...], kind_names: tuple[str, ...]) -> None:
+        slots, kinds = range(len(slot_names)), range(len(kind_names))
+        self.slot_names, self.kind_names = slot_names, kind_names
+        self.actions: tuple[Action, ...] = (
+            Action(operation=Operation.WAIT),
+            *(Action(operation=Operation.GRAFT, slot=slot, kind=kind) for slot in slots for kind in kinds),
+            *(
+                Action(operation=operation, slot=slot)
+                for operation in (Operation.BLEND, Operation.COMMIT, Operation.PRUNE)
+                for slot in slots
+            ),
+        )
+        self._slot = np.array([action.slot or 0 for action in self.actions])
+        rows = [[transition(action.operation, stage) for stage in Stage] for action in self.actions]
+        self._minimum_age = np.array([[row.minimum_age if row else NEVER for row in stages] for stages in rows])
+        self._minimum_age[0] = 0  # waiting is legal in every stage
+        self._needs_proof = np.array([[row is not None and row.needs_proof for row in stages] for stages in rows])
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def find(self, operation: Operation, slot: int | None = None, kind: int | None = None) -> int:
+        """Return the index of an action."""
+        return self.actions.index(Action(operation=operation, slot=slot, kind=kind))
+
+    def label(self, index: int) -> str:
+        """Return an action in words."""
+        action = self.actions[index]
+        if action.slot is None:
+            return str(action.operation)
+        kind = f"{self.kind_names[action.kind]} " if action.kind is not None else ""
+        return f"{action.operation} {kind}at {self.slot_names[action.slot]}"
+
+    def legal(self, stages: NDArray[np.int64], ages: NDArray[np.int64], proven: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which actions are legal, [E, A], straight from the stage table.
+
+        Args:
+            stages: stage of every slot, [E, S].
+            ages: steps since the graft of a slot entered it, [E, S].
+            proven: whether a graft's contribution is positive with significance, [E, S].
+        """
+        stage, action = stages[:, self._slot], np.arange(len(self.actions))
+        old_enough = ages[:, self._slot] >= self._minimum_age[action, stage]
+        legal: NDArray[np.bool_] = old_enough & (proven[:, self._slot] | ~self._needs_proof[action, stage])
+        return legal

@@ -1,0 +1,121 @@
+"""Everything that decides what a run does; saved with every run and every checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from accredit.errors import InvalidArgument
+from accredit.growth.blend import BlendSchedule
+from accredit.ppo.update import PPOConfig
+from accredit.training.reward import RewardConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeConfig:
+    """How one host is trained and grown."""
+
+    steps: int = 16
+    """T, decisions an episode, >= 1."""
+    minibatches: int = 6
+    """Minibatches of host training between two decisions, >= 1."""
+    batch_size: int = 64
+    """Examples a minibatch, >= 1."""
+    learning_rate: float = 1e-2
+    """Of Adam for hosts and grafts, > 0; 3e-3 was far too slow on digits."""
+    blend_steps: int = 2
+    """Steps from alpha = 0 to 1, >= 1."""
+    blend_schedule: BlendSchedule = BlendSchedule.LINEAR
+    """Shape of the blend."""
+    confidence: float = 0.95
+    """Level at which a contribution must be positive before a commit is legal, in (0, 1)."""
+    host_seeds: int = 256
+    """Different hosts met in training, >= 1; each wants its control trained once."""
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    """Prices."""
+
+    def __post_init__(self) -> None:
+        counts = {
+            "steps": self.steps,
+            "minibatches": self.minibatches,
+            "batch_size": self.batch_size,
+            "blend_steps": self.blend_steps,
+            "host_seeds": self.host_seeds,
+        }
+        for name, value in counts.items():
+            _check_at_least_one(f"episode.{name}", value)
+        if not self.learning_rate > 0 or not 0 < self.confidence < 1:
+            raise InvalidArgument(
+                f"`episode` got learning_rate {self.learning_rate} and confidence {self.confidence}, wanted a "
+                "positive rate and a level in (0, 1); correct the configuration."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """The final comparison."""
+
+    hosts: int = 64
+    """Paired hosts a policy, >= 2; their seeds are used for nothing else."""
+    calibration_episodes: int = 2
+    """Random episodes, each with all environments, from which baselines learn which kind pays in which slot, >= 1."""
+    confidence: float = 0.95
+    """Level of the intervals, in (0, 1)."""
+
+    def __post_init__(self) -> None:
+        _check_at_least_one("evaluation.calibration_episodes", self.calibration_episodes)
+        if self.hosts < 2 or not 0 < self.confidence < 1:
+            raise InvalidArgument(
+                f"`evaluation` got {self.hosts} hosts and confidence {self.confidence}, wanted at least 2 hosts for an "
+                "interval and a level in (0, 1); correct the configuration."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One run of the training system."""
+
+    task: str = "digits"
+    """What is grown: a name of `accredit.training.task.TASKS`."""
+    seed: int = 0
+    """Root of every random number of the run, >= 0."""
+    environments: int = 32
+    """Hosts that are trained side by side, >= 1."""
+    updates: int = 40
+    """Rollouts, each followed by a PPO update, >= 1."""
+    checkpoint_every: int = 5
+    """Updates between two checkpoints, >= 1."""
+    checkpoints_kept: int = 3
+    """Checkpoints that are kept, >= 2 so that a damaged one has a predecessor."""
+    episode: EpisodeConfig = field(default_factory=EpisodeConfig)
+    """How a host is trained and grown."""
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    """How the policy learns."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """How it is compared."""
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("environments", self.environments),
+            ("updates", self.updates),
+            ("checkpoint_every", self.checkpoint_every),
+        ):
+            _check_at_least_one(name, value)
+        if self.checkpoints_kept < 2 or self.seed < 0:
+            raise InvalidArgument(
+                f"`checkpoints_kept` is {self.checkpoints_kept} and `seed` is {self.seed}, wanted at least 2 and at "
+                "least 0; correct the configuration."
+            )
+
+    @property
+    def environment_steps(self) -> int:
+        """Decisions of a whole training run."""
+        return self.environments * self.episode.steps * self.updates
+
+
+MAY_CHANGE_ON_RESUME = ("updates", "checkpoint_every", "checkpoints_kept")
+"""Fields that a resumed run may set anew; every other difference is refused by name."""
+
+
+def _check_at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise InvalidArgument(f"`{name}` is {value}, wanted a whole number of at least 1; correct the configuration.")

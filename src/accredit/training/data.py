@@ -1,0 +1,66 @@
+"""Data in three splits; which one reads what is fixed here and nowhere else.
+
+train: hosts and grafts learn from it.  reward: evaluation during training, rewards, contributions, design choices.
+test: read by the final evaluation alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accredit.errors import MissingExtra
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Inputs [B, ...] float32 with labels [B] int64."""
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """The three splits, without an example in common."""
+
+    train: Examples
+    reward: Examples
+    test: Examples
+
+
+SPLIT_SEED = (
+    20240229  # the split belongs to the task, so that every run and every seed is measured on the same test set
+)
+
+
+def digits() -> Splits:
+    """Return scikit-learn's 1,797 embedded digits, 8 x 8 pixels scaled to [0, 1]: 900 train, 400 reward, 497 test.
+
+    Raises:
+        MissingExtra: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise MissingExtra(
+            "`digits` needs scikit-learn, which is not installed; install the extra `grow`: "
+            "pip install 'accredit[grow]'."
+        ) from error
+    pixels, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
+    inputs = torch.from_numpy((pixels[order] / 16.0).astype(np.float32))
+    targets = torch.from_numpy(labels[order].astype(np.int64))
+    ends = (0, 900, 1300, len(labels))
+    train, reward, test = (
+        Examples(inputs=inputs[start:stop].clone(), labels=targets[start:stop].clone())
+        for start, stop in itertools.pairwise(ends)
+    )
+    return Splits(train=train, reward=reward, test=test)

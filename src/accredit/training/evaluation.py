@@ -1,0 +1,299 @@
+"""The final comparison: every policy on the same fresh hosts, measured on the test split, which nothing else reads.
+
+H hosts, S slots, B test examples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+from accredit.moments import moments_of
+from accredit.telemetry.event import Event, HostGrown, Origin
+from accredit.training.baselines import Calibrator, Greedy, NoGrowth, Policy, RandomPolicy, Schedule, View
+from accredit.training.config import TrainConfig
+from accredit.training.credit import ACCURACY, LOG_LOSS
+from accredit.training.environment import stacked_hosts
+from accredit.training.episodes import Episodes
+from accredit.training.host_seeds import HostSeeds, Purpose, derived_seed
+from accredit.training.task import Task
+
+Progress = Callable[[int, int], None]
+LEARNED, NO_GROWTH = "learned", "no growth"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A mean over hosts with its Student t interval; the hosts are independent draws of the seed."""
+
+    mean: float
+    lower: float | None
+    """None where fewer than two hosts leave the uncertainty unknown."""
+    upper: float | None
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float], confidence: float) -> Interval:
+        """Return the interval of the mean of `values`."""
+        array = np.asarray(values, dtype=np.float64)
+        if len(array) < 2:
+            return cls(mean=float(array.mean()), lower=None, upper=None, count=len(array))
+        moments = moments_of(torch.from_numpy(array))
+        mean = float(moments.mean)
+        stderr = float((moments.sample_var / len(array)).sqrt())
+        half = float(stats.t.ppf(0.5 + confidence / 2, len(array) - 1)) * stderr
+        return cls(mean=mean, lower=mean - half, upper=mean + half, count=len(array))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRow:
+    """One policy in the comparison; differences are paired by host, in log-loss: negative is better."""
+
+    policy: str
+    accuracy: Interval
+    log_loss: Interval
+    parameters: Interval
+    minus_no_growth: Interval | None
+    """Its log-loss minus that of no growth; None for no growth itself."""
+    learned_minus: Interval | None
+    """The learned policy's log-loss minus its own; None for the learned policy itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraftRow:
+    """What grafts of one kind in one slot earned where the learned policy committed them, on the test split."""
+
+    slot: str
+    kind: str
+    log_loss: Interval
+    """Contribution (Shapley value, positive helps) in nats."""
+    accuracy: Interval
+    """Contribution in share of the examples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The outcome of a run."""
+
+    policies: tuple[PolicyRow, ...]
+    grafts: tuple[GraftRow, ...]
+    hosts: int
+    confidence: float
+    schedule: str
+    """Which schedule did best on the reward split."""
+    calibrated_kinds: tuple[str, ...]
+    """Which kind earned most in each slot on the reward split."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contribution:
+    """One committed graft of one host."""
+
+    slot: str
+    kind: str
+    log_loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One policy on all hosts."""
+
+    hosts: tuple[HostGrown, ...]
+    contributions: tuple[Contribution, ...]
+
+
+def compare(
+    task: Task,
+    config: TrainConfig,
+    learned: Policy,
+    *,
+    on_event: Callable[[Event], None],
+    progress: Progress | None = None,
+) -> Comparison:
+    """Grow the evaluation hosts with every policy and compare.
+
+    Args:
+        task: what is grown on what.
+        config: of the run.
+        learned: the policy that was trained.
+        on_event: gets the events of all hosts.
+        progress: called with steps done and planned.
+    """
+    orders = list(itertools.permutations(range(len(task.slot_names))))
+    planned = config.evaluation.calibration_episodes + len(orders) + 6
+    count = itertools.count(1)
+
+    def tick() -> None:
+        if progress is not None:
+            progress(next(count), planned)
+
+    kinds = _calibrate(task, config, tick)
+    order = _best_order(task, config, orders, kinds, tick)
+    view = _view(task, config)
+
+    def generator(*parts: int) -> np.random.Generator:
+        return np.random.default_rng(derived_seed(config.seed, 20, *parts))
+
+    contenders: dict[str, Policy] = {
+        LEARNED: learned,
+        "greedy, calibrated": Greedy(view, generator(0), kinds=kinds),
+        "greedy, random kinds": Greedy(view, generator(1)),
+        "best schedule": Schedule(view, order, kinds=kinds),
+        "random": RandomPolicy(generator(2)),
+        NO_GROWTH: NoGrowth(),
+    }
+    measured: dict[str, Measured] = {}
+    for name, policy in contenders.items():
+        measured[name] = _measure(task, config, name, policy, on_event)
+        tick()
+    confidence = config.evaluation.confidence
+    return Comparison(
+        policies=tuple(_row(name, measured, confidence) for name in contenders),
+        grafts=_graft_rows(task, measured[LEARNED].contributions, confidence),
+        hosts=config.evaluation.hosts,
+        confidence=confidence,
+        schedule=" > ".join(task.slot_names[slot] for slot in order),
+        calibrated_kinds=tuple(task.kind_names[kind] for kind in kinds),
+    )
+
+
+def play(episodes: Episodes, policy: Policy, host_seeds: Sequence[int]) -> None:
+    """Grow every host to its end.  A host that diverges is rolled back and goes on without further decisions."""
+    episodes.begin(range(episodes.num_environments), host_seeds)
+    stopped = np.zeros(episodes.num_environments, dtype=bool)
+    for _ in range(episodes.config.steps):
+        choices = policy.act(episodes.observations(), episodes.legal())
+        stopped |= episodes.step(np.where(stopped, 0, choices)).diverged
+
+
+def _view(task: Task, config: TrainConfig) -> View:
+    episodes = _episodes(task, config, ["layout"])
+    return View(episodes.actions, episodes.fields)
+
+
+def _episodes(
+    task: Task, config: TrainConfig, names: Sequence[str], on_event: Callable[[Event], None] | None = None
+) -> Episodes:
+    make_hosts = stacked_hosts(task, config.episode)
+    return Episodes(task, config.episode, make_hosts=make_hosts, names=names, on_event=on_event)
+
+
+def _design_hosts(config: TrainConfig, count: int) -> list[int]:
+    seeds = HostSeeds(config.seed, Purpose.DESIGN, count=count)
+    return [seeds.draw() for _ in range(count)]
+
+
+def _calibrate(task: Task, config: TrainConfig, tick: Callable[[], None]) -> tuple[int, ...]:
+    """Return the kind that earned most in each slot, on the reward split of hosts that are used for design only."""
+    names = [f"design-{row:03d}" for row in range(config.environments)]
+    episodes = _episodes(task, config, names)
+    calibrator = Calibrator(_view(task, config), np.random.default_rng(derived_seed(config.seed, 21)))
+    wanted = config.environments * config.evaluation.calibration_episodes
+    seeds = _design_hosts(config, wanted)
+    for at in range(0, wanted, config.environments):
+        play(episodes, calibrator, seeds[at : at + config.environments])
+        tick()
+    return calibrator.best_kinds()
+
+
+def _best_order(
+    task: Task,
+    config: TrainConfig,
+    orders: Sequence[tuple[int, ...]],
+    kinds: tuple[int, ...],
+    tick: Callable[[], None],
+) -> tuple[int, ...]:
+    """Return the order of slots whose schedule reached the lowest mean log-loss on the reward split of design hosts."""
+    names = [f"design-{row:03d}" for row in range(config.environments)]
+    episodes, view = _episodes(task, config, names), _view(task, config)
+    seeds, reached = _design_hosts(config, config.environments), []
+    for order in orders:
+        play(episodes, Schedule(view, order, kinds=kinds), seeds)
+        reached.append(float(np.minimum(episodes.loss, config.episode.reward.loss_cap).mean()))
+        tick()
+    return orders[int(np.argmin(reached))]
+
+
+def _measure(task: Task, config: TrainConfig, name: str, policy: Policy, on_event: Callable[[Event], None]) -> Measured:
+    """Grow all evaluation hosts with one policy, then read the test split."""
+    count, prefix = config.evaluation.hosts, name.replace(", ", "-").replace(" ", "-")
+    episodes = _episodes(task, config, [f"{prefix}-{row:03d}" for row in range(count)], on_event)
+    seeds = HostSeeds(config.seed, Purpose.EVALUATION, count=count)
+    play(episodes, policy, [seeds.draw() for _ in range(count)])
+    test = task.splits.test
+    hosts, contributions = [], []
+    for row in range(count):
+        # One host at a time: all coalitions of all hosts over the test split would be the largest tensor of the run.
+        outcome = episodes.hosts.evaluate([row], test.inputs, test.labels, factorial=True)
+        committed = [int(slot) for slot in np.flatnonzero(episodes.alphas[row] > 0)]
+        kinds = [task.kind_names[episodes.kinds[row, slot]] for slot in committed]
+        origin = Origin(environment=f"{episodes.names[row]}-test", episode=0, step=config.episode.steps)
+        if committed:
+            matrix = episodes.creditor.matrix(outcome, 0, tuple(committed), origin)
+            losses, accuracies = matrix.shapley(LOG_LOSS.name), matrix.shapley(ACCURACY.name)
+            for slot, kind in zip((task.slot_names[slot] for slot in committed), kinds, strict=True):
+                contributions.append(
+                    Contribution(
+                        slot=slot,
+                        kind=kind,
+                        log_loss=losses[slot].contribution,
+                        accuracy=accuracies[slot].contribution,
+                    )
+                )
+        grown = HostGrown(
+            origin=origin,
+            policy=name,
+            host_seed=int(episodes.seeds[row]),
+            log_loss=float(outcome.log_loss[0, -1].double().mean()),
+            accuracy=float(outcome.is_correct[0, -1].double().mean()),
+            parameters=task.host_parameters + int(episodes.hosts.graft_parameter_counts()[row].sum()),
+            committed=tuple(f"{task.slot_names[slot]}:{kind}" for slot, kind in zip(committed, kinds, strict=True)),
+        )
+        on_event(grown)
+        hosts.append(grown)
+    return Measured(hosts=tuple(hosts), contributions=tuple(contributions))
+
+
+def _row(name: str, measured: dict[str, Measured], confidence: float) -> PolicyRow:
+    def losses(policy: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return np.array([host.log_loss for host in measured[policy].hosts])
+
+    hosts = measured[name].hosts
+    return PolicyRow(
+        policy=name,
+        accuracy=Interval.of([host.accuracy for host in hosts], confidence),
+        log_loss=Interval.of(losses(name).tolist(), confidence),
+        parameters=Interval.of([float(host.parameters) for host in hosts], confidence),
+        minus_no_growth=(
+            None if name == NO_GROWTH else Interval.of((losses(name) - losses(NO_GROWTH)).tolist(), confidence)
+        ),
+        learned_minus=None if name == LEARNED else Interval.of((losses(LEARNED) - losses(name)).tolist(), confidence),
+    )
+
+
+def _graft_rows(task: Task, contributions: Sequence[Contribution], confidence: float) -> tuple[GraftRow, ...]:
+    rows = []
+    for slot, kind in itertools.product(task.slot_names, task.kind_names):
+        chosen = [item for item in contributions if (item.slot, item.kind) == (slot, kind)]
+        if chosen:
+            rows.append(
+                GraftRow(
+                    slot=slot,
+                    kind=kind,
+                    log_loss=Interval.of([item.log_loss for item in chosen], confidence),
+                    accuracy=Interval.of([item.accuracy for item in chosen], confidence),
+                )
+            )
+    return tuple(rows)

@@ -1,0 +1,209 @@
+"""A run from its first update to its comparison: read this first.
+
+    create folder -> warm up -> (rollout, update, every few updates a checkpoint) ... -> compare on the test split
+
+Every random number comes from the state that a checkpoint holds, and events are cut at the checkpoint when a run is
+resumed: a run that was killed and resumed ends with the files of one that was not, but for times.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from accredit import checkpoint
+from accredit.errors import RunFolderError, StateMismatch
+from accredit.telemetry.event import RunCompleted, RunStarted
+from accredit.telemetry.sinks import JsonlSink, cut
+from accredit.training.config import MAY_CHANGE_ON_RESUME, TrainConfig
+from accredit.training.config_record import differing_fields, from_plain, to_plain
+from accredit.training.evaluation import Comparison, compare
+from accredit.training.run_folder import RunFolder, read_json, write_json
+from accredit.training.task import Task, find_task
+from accredit.training.trainer import Trainer
+
+
+class Phase(enum.StrEnum):
+    """What a run is doing."""
+
+    WARMING_UP = "warming up"
+    TRAINING = "training"
+    COMPARING = "comparing"
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """What a caller wants to know while a run goes on, and how it asks for an early end."""
+
+    on_progress: Callable[[Phase, int, int], None] = lambda *_: None
+    """Called with the phase, and how many of its parts are done and planned."""
+    on_notice: Callable[[str], None] = warnings.warn
+    """Called with what the user should know, such as a damaged checkpoint that was passed over."""
+    should_stop: Callable[[], bool] = lambda: False
+    """Asked after every update; True ends the run with a checkpoint."""
+
+
+class Stopped(Exception):  # noqa: N818  an orderly end, not an error
+    """The run ended early because `should_stop` said so; everything is in its checkpoint."""
+
+
+def train(config: TrainConfig, folder: Path, *, watcher: Watcher | None = None) -> Comparison:
+    """Run from the beginning in a new folder.
+
+    Args:
+        config: everything that decides what happens.
+        folder: must not exist.
+        watcher: who looks on.
+
+    Returns:
+        The comparison, which is in the folder too.
+
+    Raises:
+        UnknownName: no such task.
+        RunFolderError: the folder exists or cannot be written.
+        Stopped: `should_stop` said so.
+    """
+    task = find_task(config.task)
+    run = RunFolder(folder)
+    run.create()
+    plain = to_plain(config)
+    write_json(run.config, plain)
+    with one_thread(), JsonlSink(run.events) as sink:
+        trainer = Trainer(task, config, on_event=sink)
+        sink(RunStarted(task=config.task, seed=config.seed, config=json.dumps(plain), code_version=version("accredit")))
+        return _Run(run, task, trainer, sink, watcher or Watcher()).go_on(is_warm=False)
+
+
+def resume(folder: Path, *, updates: int | None = None, watcher: Watcher | None = None) -> Comparison:
+    """Go on after the last good checkpoint, as if nothing had happened.
+
+    Args:
+        folder: of a run.
+        updates: a new number of updates, for more than was planned; None leaves it.
+        watcher: who looks on.
+
+    Raises:
+        RunFolderError: the folder holds no run, or no checkpoint.
+        FileDamaged: no checkpoint is intact.
+        StateMismatch: the configuration differs from that of the checkpoint in a field that may not change.
+        Stopped: `should_stop` said so.
+    """
+    watcher = watcher or Watcher()
+    run, config, state = _load(folder, watcher)
+    if updates is not None:
+        config = replace(config, updates=updates)
+        write_json(run.config, to_plain(config))
+    return _continue(run, config, state, watcher)
+
+
+def evaluate(folder: Path, *, watcher: Watcher | None = None) -> Comparison:
+    """Compare the policies of a finished run again, by the code that ended it.
+
+    Raises:
+        RunFolderError: the folder holds no run, or training is not through.
+        FileDamaged: no checkpoint is intact.
+    """
+    watcher = watcher or Watcher()
+    run, config, state = _load(folder, watcher)
+    update = cast("dict[str, int]", state["trainer"])["update"]
+    if update < config.updates:
+        raise RunFolderError(
+            f"`RUN` is {folder}, which stands at update {update} of {config.updates}, wanted a run whose training is "
+            f"through; finish it by `accredit resume {folder}`."
+        )
+    return _continue(run, config, state, watcher)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: the order of additions, and so every bit, depends on their number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _load(folder: Path, watcher: Watcher) -> tuple[RunFolder, TrainConfig, dict[str, Any]]:
+    run = RunFolder(folder)
+    run.require()
+    config = from_plain(TrainConfig, read_json(run.config))
+    state, _ = checkpoint.load_latest(run.checkpoints, on_damaged=watcher.on_notice)
+    saved = cast("dict[str, Any]", state["config"])
+    differing = [
+        line for line in differing_fields(saved, to_plain(config)) if line.split(":")[0] not in MAY_CHANGE_ON_RESUME
+    ]
+    if differing:
+        raise StateMismatch(
+            f"`{run.config}` differs from the checkpoint in {'; '.join(differing)}, wanted the same configuration "
+            f"(only {', '.join(MAY_CHANGE_ON_RESUME)} may change); restore these fields, or begin a new run."
+        )
+    return run, config, state
+
+
+def _continue(run: RunFolder, config: TrainConfig, state: dict[str, Any], watcher: Watcher) -> Comparison:
+    cut(run.events, state["events"])
+    task = find_task(config.task)
+    with one_thread(), JsonlSink(run.events) as sink:
+        trainer = Trainer(task, config, on_event=sink)
+        trainer.load_state_dict(state["trainer"])
+        return _Run(run, task, trainer, sink, watcher).go_on(is_warm=True)
+
+
+@dataclass
+class _Run:
+    """A run that is going on."""
+
+    folder: RunFolder
+    task: Task
+    trainer: Trainer
+    sink: JsonlSink
+    watcher: Watcher
+
+    def go_on(self, *, is_warm: bool) -> Comparison:
+        """Bring the run to its end from wherever it stands."""
+        config, on_progress = self.trainer.config, self.watcher.on_progress
+        if not is_warm:
+            on_progress(Phase.WARMING_UP, 0, 1)
+            self.trainer.warm_up()
+            self._save()
+        on_progress(Phase.TRAINING, self.trainer.update, config.updates)
+        while self.trainer.update < config.updates:
+            self.trainer.learn()
+            update = self.trainer.update
+            stops = self.watcher.should_stop()
+            if stops or update % config.checkpoint_every == 0 or update == config.updates:
+                self._save()
+            on_progress(Phase.TRAINING, update, config.updates)
+            if stops:
+                raise Stopped
+        comparison = compare(
+            self.task,
+            config,
+            self.trainer.learned,
+            on_event=self.sink,
+            progress=lambda done, planned: on_progress(Phase.COMPARING, done, planned),
+        )
+        self.sink(RunCompleted(updates=self.trainer.update))
+        write_json(self.folder.evaluation, comparison.to_dict())
+        return comparison
+
+    def _save(self) -> None:
+        config = self.trainer.config
+        state = {
+            "trainer": self.trainer.state_dict(),
+            "events": self.sink.position(),
+            "config": to_plain(config),
+            "code_version": version("accredit"),
+        }
+        checkpoint.save(self.folder.checkpoints, state, step=self.trainer.update, keep=config.checkpoints_kept)
