@@ -1,0 +1,174 @@
+"""The report as a browser shows it: drawn, silent, and inside its frame. Skipped where no Chromium is installed."""
+
+import http.server
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import report_pages
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from accredit.report import write_report
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
+
+# the share of a canvas that is opaque enough to be seen, and how many clearly different colours it has
+MEASURE = """canvas => {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const colours = new Set();
+  let drawn = 0;
+  for (let i = 0; i < data.length; i += 4) {
+    if (data[i + 3] < 32) continue;
+    drawn += 1;
+    colours.add((data[i] >> 5 << 10) | (data[i + 1] >> 5 << 5) | (data[i + 2] >> 5));
+  }
+  return { colours: colours.size, share: drawn / (data.length / 4) };
+}"""
+
+
+LOAD_IMAGE = """url => new Promise((done) => {
+  const image = new Image();
+  image.onload = image.onerror = done;
+  image.src = url;
+})"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module", params=["plausible", "hostile"])
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    page = {"plausible": report_pages.plausible, "hostile": report_pages.hostile}[request.param]()
+    return write_report(tmp_path_factory.mktemp(request.param) / "report.html", page)
+
+
+def opened(browser: Browser, path: Path, *, width: int = 1200, scheme: str = "light") -> tuple[Page, list[str]]:
+    """Open the file and collect whatever the browser complains about or asks for."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    heard: list[str] = []
+    page.on("console", lambda message: heard.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: heard.append(f"error: {error}"))
+    page.on("request", lambda request: heard.append(f"request: {request.url}"))
+    page.goto(path.as_uri())
+    return page, heard
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (1200, "dark"), (390, "light")])
+def test_every_chart_is_drawn_without_a_word_or_a_request(browser: Browser, path: Path, width: int, scheme: str):
+    page, heard = opened(browser, path, width=width, scheme=scheme)
+    canvases = page.locator("canvas").all()
+    assert len(canvases) == page.locator("figure.chart").count() > 0
+    for canvas in canvases:
+        measured = canvas.evaluate(MEASURE)
+        assert measured["share"] > 0.01
+        assert measured["colours"] >= 4
+    assert heard == [f"request: {path.as_uri()}"]
+    assert page.title() != "owned"
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_nothing_is_wider_than_the_window(browser: Browser, path: Path, width: int):
+    page, _ = opened(browser, path, width=width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+def test_the_policy_stops_a_request_that_a_script_would_make(browser: Browser, path: Path, tmp_path: Path):
+    """A page without the policy shows that the request would otherwise arrive."""
+    asked: list[str] = []
+
+    class Listener(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    (tmp_path / "free.html").write_text("<title>no policy</title>")
+    with http.server.HTTPServer(("127.0.0.1", 0), Listener) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        for name, target in (("kept", path), ("free", tmp_path / "free.html")):
+            page, heard = opened(browser, target)
+            url = f"http://127.0.0.1:{server.server_port}/{name}"
+            page.evaluate("url => fetch(url, { mode: 'no-cors' }).catch(() => 0)", f"{url}-fetch")
+            page.evaluate(LOAD_IMAGE, f"{url}-image")
+            assert any("Content Security Policy" in word for word in heard) == (name == "kept")
+            page.close()
+        server.shutdown()
+        thread.join()
+    assert sorted(asked) == ["/free-fetch", "/free-image"]
+
+
+def test_colours_follow_the_scheme_and_paper_is_white(browser: Browser, path: Path):
+    """A chart drawn for a dark screen would be unreadable on paper."""
+    page, _ = opened(browser, path, scheme="light")
+    canvas = page.locator("canvas").first
+    light = canvas.evaluate("canvas => canvas.toDataURL()")
+    page.emulate_media(color_scheme="dark")
+    dark = canvas.evaluate("canvas => canvas.toDataURL()")
+    page.emulate_media(color_scheme="dark", media="print")
+    colour = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--text')")
+    printed = canvas.evaluate("canvas => Chart.getChart(canvas).options.color")
+    page.close()
+    assert light != dark
+    assert printed == colour.strip() == "#1b1f24"
+
+
+def test_the_caps_of_error_bars_are_inside_the_frame(browser: Browser, path: Path):
+    page, _ = opened(browser, path)
+    outside = page.evaluate("""() => Array.from(document.querySelectorAll("canvas"), (canvas) => {
+      const chart = Chart.getChart(canvas);
+      const { left, right, top, bottom } = chart.chartArea;
+      const within = (scale, value, low, high) => {
+        const pixel = scale.getPixelForValue(value);
+        return pixel > low - 0.5 && pixel < high + 0.5;
+      };
+      return chart.data.datasets.flatMap((set) => set.data).flatMap((point) => [
+        ...[point.xMin, point.xMax].filter(Number.isFinite).filter((v) => !within(chart.scales.x, v, left, right)),
+        ...[point.yMin, point.yMax].filter(Number.isFinite).filter((v) => !within(chart.scales.y, v, top, bottom)),
+      ]);
+    }).flat()""")
+    page.close()
+    assert outside == []
+
+
+def test_every_axis_is_titled(browser: Browser, path: Path):
+    page, _ = opened(browser, path)
+    titles = page.evaluate("""() => Array.from(document.querySelectorAll("canvas"), (canvas) =>
+      Object.values(Chart.getChart(canvas).scales).map((scale) => scale.options.title.text)
+    ).flat().map((text) => [text].flat().join(" "))""")
+    page.close()
+    assert len(titles) == 2 * (3 if "plausible" in str(path) else 2)
+    assert all(titles)
+    if "plausible" in str(path):
+        assert titles.count("graft") == 1
+        assert sum(title.endswith((" (nats)", " (share)", " (count)")) for title in titles) == 5
+
+
+def test_numbers_open_and_tooltips_name_the_interval(browser: Browser, path: Path):
+    page, heard = opened(browser, path)
+    for summary in page.locator("summary").all():
+        summary.click()
+    assert page.locator("figure table").first.is_visible()
+    if "plausible" in str(path):
+        text = page.evaluate("""() => {
+          const chart = Chart.getChart(document.querySelector("canvas"));
+          chart.tooltip.setActiveElements([{ datasetIndex: 3, index: 0 }], { x: 0, y: 0 });
+          return [chart.tooltip.title, chart.tooltip.body.map((part) => part.lines)].flat(3).join(" | ");
+        }""")
+        assert text == "parameters (count): 4\u202f510 | greedy: 0.955 [0.948, 0.962]"
+    assert len(heard) == 1
+    page.close()
