@@ -72,6 +72,18 @@ class OddKernel(Protocol):
         ...
 
 
+class EvenKernel(Protocol):
+    """A covariance of even parts together with its covariance to the pair interactions."""
+
+    def even_gram(self, pairs: PairGeometry) -> FloatArray:
+        """Return the covariance between the even parts of the coalitions, [M, M]."""
+        ...
+
+    def interaction_table(self, n_players: int) -> FloatArray:
+        """Return cov(I_ij, e(T)) by how many of i, j are in T and how many others, [3, N - 1]."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class DistanceKernel:
     """`k(S, T) = correlation ** |S xor T| * exp(-((|S| - |T|) / (size_width N))^2 / 2)`.
@@ -151,7 +163,8 @@ class UnanimityKernel:
         row, column = pairs.size[:, None], pairs.size
         both = (row + column - pairs.distance) // 2
         on_and_off = power[both] + power[pairs.n_players - row - column + both]
-        return (on_and_off - power[row - both] - power[column - both]) * (self._scale(power) / 4)
+        gram: FloatArray = (on_and_off - power[row - both] - power[column - both]) * (self._scale(power) / 4)
+        return gram
 
     def shapley_table(self, n_players: int) -> FloatArray:
         """Return cov(phi_i, o(T)) for T that contains i, over the number of other players in T, [N]."""
@@ -162,7 +175,8 @@ class UnanimityKernel:
 
     def _power(self, n_players: int) -> FloatArray:
         """Return `(1 + growth) ** k` for k = 0..N divided by its largest, which would overflow for many players."""
-        return np.exp((np.arange(n_players + 1) - n_players) * np.log1p(self.growth))
+        power: FloatArray = np.exp((np.arange(n_players + 1) - n_players) * np.log1p(self.growth))
+        return power
 
     def _scale(self, power: FloatArray) -> float:
         """Return the factor that brings the odd part to mean variance 1 over sizes."""
@@ -180,6 +194,23 @@ class LinearKernel:
     def shapley_table(self, n_players: int) -> FloatArray:
         """Return cov(phi_i, o(T)) for T that contains i, over the number of other players in T, [N]."""
         return np.full(n_players, 2 / n_players)
+
+
+@dataclass(frozen=True)
+class QuadraticKernel:
+    """Games of pairs: the even part is a quadratic form in the signs of the players with independent coefficients."""
+
+    def even_gram(self, pairs: PairGeometry) -> FloatArray:
+        """Return the covariance between the even parts of the coalitions, [M, M]."""
+        n_players = pairs.n_players
+        product = np.square(n_players - 2.0 * pairs.distance)
+        gram: FloatArray = (product - n_players) / max(n_players * (n_players - 1), 1)
+        return gram
+
+    def interaction_table(self, n_players: int) -> FloatArray:
+        """Return cov(I_ij, e(T)) by how many of i, j are in T and how many others, [3, N - 1]."""
+        sign = np.array([[1.0], [-1.0], [1.0]])
+        return np.repeat(sign * (8 / (n_players * (n_players - 1))), n_players - 1, axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +235,28 @@ class Mixture:
         return total
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvenMixture:
+    """A weighted sum of independent kernels: one hypothesis about the even part of a game."""
+
+    parts: tuple[tuple[float, EvenKernel], ...]
+    """Weight and kernel of each part."""
+
+    def even_gram(self, pairs: PairGeometry) -> FloatArray:
+        """Return the covariance between the even parts of the coalitions, [M, M]."""
+        total = np.zeros(pairs.distance.shape)
+        for weight, kernel in self.parts:
+            total += weight * kernel.even_gram(pairs)
+        return total
+
+    def interaction_table(self, n_players: int) -> FloatArray:
+        """Return cov(I_ij, e(T)) by how many of i, j are in T and how many others, [3, N - 1]."""
+        total = np.zeros((3, n_players - 1))
+        for weight, kernel in self.parts:
+            total += weight * kernel.interaction_table(n_players)
+        return total
+
+
 def shapley_covariance(masks: MaskArray, *, table: FloatArray) -> FloatArray:
     """Spread a table of an odd kernel over coalitions: cov(phi_i, o(T)), [M, N].
 
@@ -216,6 +269,21 @@ def shapley_covariance(masks: MaskArray, *, table: FloatArray) -> FloatArray:
     inside = table[np.maximum(size - 1, 0)][:, None]
     outside = table[np.minimum(n_players - 1 - size, n_players - 1)][:, None]
     return np.where(masks, inside, -outside)
+
+
+def interaction_covariance(masks: MaskArray, *, table: FloatArray) -> FloatArray:
+    """Spread a table of an even kernel over coalitions: cov(I_ij, e(T)), [M, N (N - 1) / 2] in upper-triangle order.
+
+    Args:
+        masks: coalitions, [M, N].
+        table: `interaction_table(N)` of a kernel, [3, N - 1].
+    """
+    first, second = np.triu_indices(masks.shape[1], 1)
+    on = masks.astype(np.int8)
+    inside = on[:, first] + on[:, second]
+    others = masks.sum(axis=1)[:, None] - np.arange(3)
+    by_row = table[np.arange(3), np.clip(others, 0, table.shape[1] - 1)]
+    return np.take_along_axis(by_row, inside.astype(np.intp), axis=1)
 
 
 @lru_cache(maxsize=64)

@@ -47,12 +47,7 @@ def paired_values(masks: MaskArray, values: FloatArray) -> PairedValues:
         >>> paired_values(masks, np.array([[1.0], [5.0], [2.0]])).odd
         array([[-2.]])
     """
-    _check(masks, values)
-    row_of = {mask.tobytes(): row for row, mask in enumerate(masks)}
-    if len(row_of) < len(masks):
-        raise InvalidArgument(
-            f"`masks` has {len(masks)} rows, but only {len(row_of)} different ones; pass each coalition once."
-        )
+    row_of = check_rows(masks, values)
     complement = [row_of.get(mask.tobytes(), -1) for mask in ~masks]
     first = [row for row, other in enumerate(complement) if other >= 0 and not masks[row, 0]]
     ends = row_of.get(np.zeros(masks.shape[1], dtype=bool).tobytes(), -1)
@@ -66,8 +61,16 @@ def paired_values(masks: MaskArray, values: FloatArray) -> PairedValues:
     return PairedValues(masks=masks[order], odd=(here - there) / 2, even=(here + there) / 2)
 
 
-def _check(masks: MaskArray, values: FloatArray) -> None:
-    """Refuse shapes that do not belong together and values that are not finite."""
+def check_rows(masks: MaskArray, values: FloatArray) -> dict[bytes, int]:
+    """Refuse what no estimate can be made from, and return the row of each coalition by the bytes of its mask.
+
+    Args:
+        masks: coalitions, [M, N].
+        values: [M, R].
+
+    Raises:
+        InvalidArgument: shapes that do not belong together, values that are not finite, a coalition twice.
+    """
     if masks.ndim != 2 or masks.dtype != np.bool_ or masks.shape[1] == 0:
         raise InvalidArgument(
             f"`masks` is {masks.dtype} of shape {masks.shape}, but coalitions are bool of shape (M, N);"
@@ -83,3 +86,9 @@ def _check(masks: MaskArray, values: FloatArray) -> None:
             f"`values` has {n_bad} rows that are not finite, but an estimate cannot skip or absorb them;"
             " leave these coalitions out."
         )
+    row_of = {mask.tobytes(): row for row, mask in enumerate(masks)}
+    if len(row_of) < len(masks):
+        raise InvalidArgument(
+            f"`masks` has {len(masks)} rows, but only {len(row_of)} different ones; pass each coalition once."
+        )
+    return row_of
