@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from accredit.attribution.output import Output
-from accredit.attribution.stop import StopRule
+from accredit.attribution.stop import StopRule, rule_from_text, rule_text
 from accredit.errors import InvalidArgument
 
 Strategy: TypeAlias = Literal["auto", "full_factorial", "shapley", "ablation_only"]
@@ -85,3 +86,16 @@ def _check_positive(name: str, value: float, *, integer: bool) -> None:
     if not (math.isfinite(value) and value > 0) or (integer and value != int(value)):
         kind = "a whole number of at least 1" if integer else "a finite number above 0"
         raise InvalidArgument(f"`{name}` is {value}, wanted {kind}; pass such a number.")
+
+
+def config_record(config: CounterfactualConfig) -> dict[str, object]:
+    """A configuration as plain values for JSON, without its outputs, which stand beside it."""
+    record = dict(vars(config))
+    record["stop"] = rule_text(config.stop)
+    del record["outputs"]
+    return record
+
+
+def config_from_record(record: Mapping[str, Any], *, outputs: tuple[Output, ...]) -> CounterfactualConfig:
+    """The configuration of a record; Any, for it was read from JSON and is checked as any configuration is."""
+    return CounterfactualConfig(**{**record, "stop": rule_from_text(record["stop"]), "outputs": outputs})

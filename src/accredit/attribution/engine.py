@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from pathlib import Path
 
 from accredit.attribution.coalition import check_players
 from accredit.attribution.config import CounterfactualConfig
 from accredit.attribution.design import ComplementPairDesign
 from accredit.attribution.estimators.pair_process import PairProcess
 from accredit.attribution.evaluation import Recorder, ValueFunction
-from accredit.attribution.matrix import CounterfactualMatrix
-from accredit.attribution.plan import count_foreign, make_plan, within_budget
+from accredit.attribution.joining import check_same_game
+from accredit.attribution.matrix import CounterfactualMatrix, matrix_of
+from accredit.attribution.plan import Plan, count_foreign, make_plan, within_budget
 from accredit.attribution.protocols import Design, Estimator
 from accredit.attribution.session import OnEvent, Progress, Session
-from accredit.errors import StateMismatch
+from accredit.attribution.storage import Journal, Stored, create, publish, read, reopen
+from accredit.errors import InvalidArgument
 from accredit.telemetry.event import Origin
 
 
@@ -66,6 +69,7 @@ class CounterfactualEngine:
         progress: Progress | None = None,
         executor: Executor | None = None,
         origin: Origin | None = None,
+        path: str | Path | None = None,
     ) -> CounterfactualMatrix:
         """Evaluate the coalitions of the plan that have no value yet.
 
@@ -78,6 +82,8 @@ class CounterfactualEngine:
             executor: evaluates calls concurrently; the value function must then be safe to call so, and picklable for
                 processes. The matrix is the same as without.
             origin: where this happens, for the events.
+            path: a file that grows with every finished call, safe against a kill at any moment. Where it exists
+                already its matrix is continued, so that the same call again finishes what was begun.
 
         Returns:
             The matrix; also where a timeout or a stop rule ended it early, then with none and all in it.
@@ -86,39 +92,71 @@ class CounterfactualEngine:
             BudgetError: `max_evaluations` is below the minimum of the strategy.
             EvaluationError: the value function failed; `matrix` of the error has what was finished.
             EvaluationInterrupted: Ctrl-C; likewise.
-            StateMismatch: `matrix` has other players or outputs.
+            StateMismatch: `matrix`, or that in the file, has other players or outputs.
+            InvalidArgument: `matrix` is given and the file exists: which one is to be continued?
+            FileDamaged: the file is no matrix, or was altered.
         """
         names = check_players(players)
         plan = make_plan(self.config, len(names), design=self.design)
+        stored = _stored(path, matrix)
+        if stored is not None:
+            matrix = matrix_of(stored)
         if matrix is not None:
-            _check_same_game(matrix, names, self.config)
+            check_same_game(matrix.players, matrix.config.outputs, other_players=names, config=self.config)
             foreign = count_foreign(matrix.evaluations.masks, plan)
             plan = within_budget(plan, foreign, budget=self.config.max_evaluations)
+        recorder = Recorder(
+            names, n_outputs=len(self.config.outputs), earlier=None if matrix is None else matrix.evaluations
+        )
+        journal = None if path is None else self._journal(Path(path), names, plan, stored=stored, matrix=matrix)
         session = Session(
             config=self.config,
             players=names,
             plan=plan,
             value_function=value_function,
             estimator=self.estimator,
-            recorder=Recorder(
-                names,
-                n_outputs=len(self.config.outputs),
-                earlier=None if matrix is None else matrix.evaluations,
-            ),
+            recorder=recorder,
             origin=Origin() if origin is None else origin,
             on_event=self.on_event,
             progress=progress,
             executor=executor,
-            earlier_s=0.0 if matrix is None else matrix.duration_s,
+            journal=journal,
+            earlier_s=0.0 if matrix is None else matrix.cost.duration_s,
         )
-        return session.run()
+        try:
+            return session.run()
+        finally:
+            if journal is not None:
+                journal.close()
+
+    def _journal(
+        self,
+        path: Path,
+        players: tuple[str, ...],
+        plan: Plan,
+        *,
+        stored: Stored | None,
+        matrix: CounterfactualMatrix | None,
+    ) -> Journal:
+        """The file that this call appends to: reopened where it was there, else begun with the rows to be continued."""
+        if stored is not None:
+            journal = reopen(path, stored)
+            journal.call(self.config, strategy=plan.strategy, reason=plan.reason)
+            return journal
+        journal = create(path, players=players, config=self.config, strategy=plan.strategy, reason=plan.reason)
+        if matrix is not None:
+            journal.rows(matrix.evaluations)
+        publish(path)
+        return journal
 
 
-def _check_same_game(matrix: CounterfactualMatrix, players: tuple[str, ...], config: CounterfactualConfig) -> None:
-    """Refuse to continue a matrix of other players or outputs."""
-    if matrix.players != players or matrix.config.outputs != config.outputs:
-        before, now = ([output.name for output in outputs] for outputs in (matrix.config.outputs, config.outputs))
-        raise StateMismatch(
-            f"`matrix` has players {list(matrix.players)} and outputs {before}, wanted {list(players)} and {now} with "
-            "the same units and directions; continue a matrix of the same game."
+def _stored(path: str | Path | None, matrix: CounterfactualMatrix | None) -> Stored | None:
+    """What the file holds; None where there is none."""
+    if path is None or not Path(path).exists():
+        return None
+    if matrix is not None:
+        raise InvalidArgument(
+            f"`path` is {str(path)!r}, where a matrix is stored, but `matrix` has {matrix.cost.n_evaluations} "
+            "coalitions too, wanted one to continue; leave one of them out, or merge them first."
         )
+    return read(Path(path), recover=True)

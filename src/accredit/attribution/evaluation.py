@@ -295,7 +295,7 @@ class Recorder:
         """The result, or failures where its rows do not fit the rows before."""
         if not (len(self.parts[0]) and len(result.finished)):
             return result
-        before, now = ([_n_examples(block) for block in part.examples] for part in (self.parts[0], result.finished))
+        before, now = ([n_examples(block) for block in part.examples] for part in (self.parts[0], result.finished))
         if before == now:
             return result
         message = (
@@ -305,6 +305,6 @@ class Recorder:
         return failed_call(result.finished.masks, message, players=self.players, n_outputs=len(before))
 
 
-def _n_examples(block: FloatArray | None) -> int | None:
+def n_examples(block: FloatArray | None) -> int | None:
     """B of a block [m, B]; None where values came averaged."""
     return None if block is None else block.shape[1]

@@ -11,15 +11,17 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from accredit.attribution.coalition import check_masks, check_players, coalition_keys
+from accredit.attribution.coalition import check_players
 from accredit.attribution.config import CounterfactualConfig
 from accredit.attribution.design import ComplementPairDesign
 from accredit.attribution.engine import CounterfactualEngine
-from accredit.attribution.evaluation import Recorder, ValueFunction, read_values
+from accredit.attribution.evaluation import ValueFunction
 from accredit.attribution.events import coalitions_evaluated, contributions_estimated
 from accredit.attribution.interaction import InteractionResult
-from accredit.attribution.matrix import CounterfactualMatrix, Provenance
+from accredit.attribution.joining import evaluations_from_results
+from accredit.attribution.matrix import CounterfactualMatrix
 from accredit.attribution.plan import make_plan
+from accredit.attribution.provenance import Cost, Provenance
 from accredit.attribution.session import OnEvent
 from accredit.errors import EvaluationError, InvalidArgument, MissingValue
 from accredit.telemetry.event import Origin
@@ -134,25 +136,19 @@ class CounterfactualHelper:
                 the error has the good rows.
         """
         names = check_players(players)
-        rows = check_masks(masks.detach().cpu().numpy(), n_players=len(names))
-        if len(set(coalition_keys(rows))) != len(rows) or not len(rows):
-            raise InvalidArgument(
-                f"`masks` has {len(rows)} rows of which {len(set(coalition_keys(rows)))} differ, wanted at least "
-                "one and each coalition once; leave repeated rows out."
-            )
+        rows, failures = evaluations_from_results(names, masks, values, outputs=self.config.outputs)
         origin = Origin(environment=environment, episode=episode, step=step)
-        recorder = Recorder(names, n_outputs=len(self.config.outputs), earlier=None)
-        recorder.add(read_values(values, rows, players=names, outputs=self.config.outputs))
         matrix = CounterfactualMatrix(
             players=names,
             config=self.config,
-            evaluations=recorder.evaluations(),
-            failures=tuple(recorder.failures.values()),
+            evaluations=rows,
+            failures=failures,
             provenance=Provenance(
                 strategy="results",
                 strategy_reason="the coalitions were evaluated elsewhere",
-                stop_reason="failure" if recorder.failures else "complete",
+                stop_reason="failure" if failures else "complete",
             ),
+            cost=Cost(n_evaluations=len(rows), duration_s=0.0),
         )
         if matrix.failures:
             self._report(matrix, origin, shapley=False)

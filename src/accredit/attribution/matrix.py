@@ -8,7 +8,9 @@ derived is computed when it is asked for, from these rows alone, and kept.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,36 +25,22 @@ from accredit.attribution.estimate import MarginalEstimate
 from accredit.attribution.estimators.pair_process import PairProcess
 from accredit.attribution.evaluation import Evaluations, Failure
 from accredit.attribution.interaction import InteractionResult, interactions
+from accredit.attribution.joining import check_same_game, evaluations_from_results, merge_evaluations, merge_failures
 from accredit.attribution.protocols import Estimator, InteractionEstimator
+from accredit.attribution.provenance import Cost, Provenance
 from accredit.attribution.result import ShapleyResult
+from accredit.attribution.storage import Stored, create, publish, read
 from accredit.attribution.transforms import banzhaf_weights
 from accredit.errors import MissingValue, UnknownName
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What a matrix took."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Kept:
+    """What was derived from a matrix already, by output."""
 
-    n_evaluations: int
-    """Coalitions with values."""
-    duration_s: float
-    """Seconds inside `compute_matrix`, of all calls that built the matrix together."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """How a matrix came to hold the coalitions that it holds."""
-
-    strategy: str
-    """"full_factorial", "shapley" or "ablation_only": what was evaluated; "results" where it was evaluated
-    elsewhere."""
-    strategy_reason: str
-    """Why that strategy."""
-    stop_reason: str
-    """Why evaluating ended: "complete", "max_evaluations", "timeout_s", "target_half_width", "stop", "failure" or
-    "interrupt"."""
-    error_share: float = 1.0
-    """Part of the error level that intervals may use after looks by a stop rule."""
+    columns: dict[str, OutputColumn] = field(default_factory=dict)
+    shapley: dict[str, ShapleyResult] = field(default_factory=dict)
+    interactions: dict[tuple[str, int], InteractionResult] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,15 +66,13 @@ class CounterfactualMatrix:
     failures: tuple[Failure, ...] = ()
     """Coalitions whose evaluation failed; they have no row."""
     provenance: Provenance
-    duration_s: float = 0.0
-    """Seconds inside `compute_matrix`."""
+    cost: Cost
+    """Coalitions with values, and seconds."""
     estimator: Estimator = field(default_factory=PairProcess, repr=False)
     """Shapley values where the table is incomplete."""
     interaction_estimator: InteractionEstimator | None = field(default=None, repr=False)
     """Interactions where the table is incomplete."""
-    _columns: dict[str, OutputColumn] = field(default_factory=dict, repr=False)
-    _shapley: dict[str, ShapleyResult] = field(default_factory=dict, repr=False)
-    _interactions: dict[tuple[str, int], InteractionResult] = field(default_factory=dict, repr=False)
+    _kept: Kept = field(default_factory=Kept, repr=False)
 
     @property
     def masks(self) -> Tensor:
@@ -94,51 +80,13 @@ class CounterfactualMatrix:
         return torch.from_numpy(self.evaluations.masks.copy())
 
     @property
-    def coalitions(self) -> tuple[str, ...]:
-        """The rows of `masks` as texts, one character per player, 1 = on."""
-        return coalition_texts(self.evaluations.masks)
-
-    @property
-    def cost(self) -> Cost:
-        """Evaluations and seconds."""
-        return Cost(n_evaluations=len(self.evaluations), duration_s=self.duration_s)
-
-    @property
     def seed(self) -> int:
         """Seed of the design and of the bootstrap."""
         return self.config.seed
 
-    def with_rows(self, rows: NDArray[np.intp]) -> CounterfactualMatrix:
-        """The same matrix with some of its coalitions only."""
-        return replace(self, evaluations=self.evaluations.take(rows), _columns={}, _shapley={}, _interactions={})
-
-    def column(self, output: str) -> OutputColumn:
-        """Everything known of one output, for the functions of `accredit.attribution.derived`.
-
-        Raises:
-            UnknownName: no output has this name.
-        """
-        if output not in self._columns:
-            names = [declared.name for declared in self.config.outputs]
-            if output not in names:
-                raise UnknownName(f"`output` is {output!r}, wanted one of {', '.join(names)}; pass a declared output.")
-            at = names.index(output)
-            self._columns[output] = OutputColumn(
-                players=self.players,
-                output=self.config.outputs[at],
-                masks=self.evaluations.masks,
-                means=self.evaluations.means[at],
-                examples=self.evaluations.examples[at],
-                confidence=self.config.confidence,
-                error_share=self.provenance.error_share,
-                seed=self.config.seed,
-                replicates=self.config.bootstrap_replicates,
-            )
-        return self._columns[output]
-
     def values(self, output: str) -> Tensor:
         """Values of one output [M], float64, raw: the mean over examples, or what came already averaged; a copy."""
-        return torch.from_numpy(self.column(output).means.copy())
+        return torch.from_numpy(column_of(self, output).means.copy())
 
     def example_values(self, output: str) -> Tensor:
         """Values per example [M, B] of one output, float64, a copy.
@@ -146,7 +94,7 @@ class CounterfactualMatrix:
         Raises:
             MissingValue: the value function returned averages.
         """
-        examples = self.column(output).examples
+        examples = column_of(self, output).examples
         if examples is None:
             raise MissingValue(
                 f"`example_values` of {output!r} got averages over the validation set, wanted one value per example; "
@@ -164,10 +112,12 @@ class CounterfactualMatrix:
             MissingValue: the coalitions do not suffice for the estimator.
             UnknownName: no output has this name.
         """
-        if output not in self._shapley:
+        if output not in self._kept.shapley:
             reason = self.provenance.strategy_reason
-            self._shapley[output] = derived.shapley(self.column(output), self.estimator, strategy_reason=reason)
-        return self._shapley[output]
+            self._kept.shapley[output] = derived.shapley(
+                column_of(self, output), self.estimator, strategy_reason=reason
+            )
+        return self._kept.shapley[output]
 
     def leave_one_out(self, output: str) -> dict[str, MarginalEstimate]:
         """v(all) - v(all without i) for every player.
@@ -175,7 +125,7 @@ class CounterfactualMatrix:
         Raises:
             MissingValue: one of these coalitions was not evaluated.
         """
-        return derived.leave_one_out(self.column(output))
+        return derived.leave_one_out(column_of(self, output))
 
     def banzhaf(self, output: str) -> dict[str, MarginalEstimate]:
         """Banzhaf value of every player: its mean marginal contribution where each other player is on half of the time.
@@ -183,7 +133,7 @@ class CounterfactualMatrix:
         Raises:
             MissingValue: the table is not complete.
         """
-        return derived.semivalue(self.column(output), banzhaf_weights(len(self.players)), name="Banzhaf")
+        return derived.semivalue(column_of(self, output), banzhaf_weights(len(self.players)), name="Banzhaf")
 
     def interactions(self, output: str, *, order: int = 2) -> InteractionResult:
         """Shapley interaction indices of all pairs, or of all tuples of another order.
@@ -196,9 +146,11 @@ class CounterfactualMatrix:
             MissingValue: the coalitions do not suffice.
         """
         key = (output, order)
-        if key not in self._interactions:
-            self._interactions[key] = interactions(self.column(output), self.interaction_estimator, order=order)
-        return self._interactions[key]
+        if key not in self._kept.interactions:
+            self._kept.interactions[key] = interactions(
+                column_of(self, output), self.interaction_estimator, order=order
+            )
+        return self._kept.interactions[key]
 
     def marginal_contribution(self, player: str, output: str) -> dict[str, float]:
         """v(S + player) - v(S) for every pair of evaluated coalitions, by the text of S.
@@ -206,10 +158,74 @@ class CounterfactualMatrix:
         Raises:
             UnknownName: no such player or output.
         """
-        column = self.column(output)
+        column = column_of(self, output)
         without, joined = derived.marginal_rows(column, player_index(self.players, player))
         texts = (coalition_text(mask) for mask in column.masks[without])
         return dict(zip(texts, (column.means[joined] - column.means[without]).tolist(), strict=True))
+
+    def save(self, path: str | Path) -> None:
+        """Write the matrix to a file: atomic, with a checksum over every byte, no pickle (see `storage`)."""
+        target = Path(path)
+        reason = self.provenance.strategy_reason
+        journal = create(
+            target, players=self.players, config=self.config, strategy=self.provenance.strategy, reason=reason
+        )
+        journal.rows(self.evaluations)
+        journal.end(self.provenance, self.failures, duration_s=self.cost.duration_s)
+        journal.close()
+        publish(target)
+
+    @staticmethod
+    def load(path: str | Path, *, recover: bool = False) -> CounterfactualMatrix:
+        """Read a matrix from a file of `save`, or one that `compute_matrix(path=...)` let grow.
+
+        Args:
+            path: the file.
+            recover: leave out a last record that is cut off, as a killed process leaves it.
+
+        Raises:
+            FileDamaged: not a matrix, from a newer version, altered, or cut off without leave to recover.
+        """
+        return matrix_of(read(Path(path), recover=recover))
+
+    def merge(self, other: CounterfactualMatrix) -> CounterfactualMatrix:
+        """The coalitions of both, each once; configuration and estimators of this one.
+
+        Raises:
+            StateMismatch: other players, outputs or data.
+        """
+        check_same_game(other.players, other.config.outputs, other_players=self.players, config=self.config)
+        evaluations = merge_evaluations(self.evaluations, other.evaluations, players=self.players)
+        reason = f"{self.provenance.strategy_reason}; merged with: {other.provenance.strategy_reason}"
+        share = min(self.provenance.error_share, other.provenance.error_share)
+        texts = coalition_texts(evaluations.masks)
+        return replace(
+            self,
+            evaluations=evaluations,
+            failures=merge_failures(self.failures + other.failures, texts),
+            provenance=replace(self.provenance, strategy_reason=reason, error_share=share),
+            cost=Cost(n_evaluations=len(evaluations), duration_s=self.cost.duration_s + other.cost.duration_s),
+            _kept=Kept(),
+        )
+
+    def extend(self, masks: Tensor, values: Mapping[str, Tensor]) -> CounterfactualMatrix:
+        """This matrix and coalitions evaluated elsewhere: masks [M, N], values [M] or [M, B] for every output.
+
+        Raises:
+            InvalidArgument: masks of another width or dtype, or a coalition twice.
+            EvaluationError: outputs that were not declared, or another shape.
+            StateMismatch: another value for a coalition of this matrix, or other examples.
+        """
+        outputs = self.config.outputs
+        added, failures = evaluations_from_results(self.players, masks, values, outputs=outputs)
+        evaluations = merge_evaluations(self.evaluations, added, players=self.players)
+        return replace(
+            self,
+            evaluations=evaluations,
+            failures=merge_failures(self.failures + failures, coalition_texts(evaluations.masks)),
+            cost=Cost(n_evaluations=len(evaluations), duration_s=self.cost.duration_s),
+            _kept=Kept(),
+        )
 
     def __str__(self) -> str:
         """One table per output, with the failures below."""
@@ -223,3 +239,46 @@ class CounterfactualMatrix:
                 lines.append(f"{output.name} [{output.unit}]: {error}")
         lines.extend(f"failed: {failure.players}: {failure.message}" for failure in self.failures)
         return "\n\n".join(lines)
+
+
+def column_of(matrix: CounterfactualMatrix, output: str) -> OutputColumn:
+    """Everything known of one output, for the functions of `derived` and `interaction`.
+
+    Raises:
+        UnknownName: no output has this name.
+    """
+    kept = matrix._kept.columns
+    if output not in kept:
+        names = [declared.name for declared in matrix.config.outputs]
+        if output not in names:
+            raise UnknownName(f"`output` is {output!r}, wanted one of {', '.join(names)}; pass a declared output.")
+        at = names.index(output)
+        kept[output] = OutputColumn(
+            players=matrix.players,
+            output=matrix.config.outputs[at],
+            masks=matrix.evaluations.masks,
+            means=matrix.evaluations.means[at],
+            examples=matrix.evaluations.examples[at],
+            confidence=matrix.config.confidence,
+            error_share=matrix.provenance.error_share,
+            seed=matrix.config.seed,
+            replicates=matrix.config.bootstrap_replicates,
+        )
+    return kept[output]
+
+
+def matrix_of(stored: Stored) -> CounterfactualMatrix:
+    """The matrix of what a file holds, with the default estimators."""
+    return CounterfactualMatrix(
+        players=stored.players,
+        config=stored.config,
+        evaluations=stored.evaluations,
+        failures=stored.failures,
+        provenance=stored.provenance,
+        cost=Cost(n_evaluations=len(stored.evaluations), duration_s=stored.duration_s),
+    )
+
+
+def matrix_rows(matrix: CounterfactualMatrix, rows: NDArray[np.intp]) -> CounterfactualMatrix:
+    """The same matrix with some of its coalitions only."""
+    return replace(matrix, evaluations=matrix.evaluations.take(rows), _kept=Kept())

@@ -17,10 +17,12 @@ from accredit.attribution.config import CounterfactualConfig
 from accredit.attribution.dispatch import Dispatch, InFlight, InTurn, Task
 from accredit.attribution.evaluation import CallResult, Recorder, ValueFunction, calls_of
 from accredit.attribution.events import coalitions_evaluated, contributions_estimated
-from accredit.attribution.matrix import CounterfactualMatrix, Provenance
+from accredit.attribution.matrix import CounterfactualMatrix, matrix_rows
 from accredit.attribution.plan import Plan, rows_at_look
 from accredit.attribution.protocols import Estimator, MaskArray
+from accredit.attribution.provenance import Cost, Provenance
 from accredit.attribution.stop import HalfWidthReached, Look, error_share
+from accredit.attribution.storage import Journal
 from accredit.errors import EvaluationError, EvaluationInterrupted, MissingValue
 from accredit.telemetry.event import CoalitionsEvaluated, ContributionsEstimated, Origin
 
@@ -43,6 +45,8 @@ class Session:
     on_event: OnEvent | None
     progress: Progress | None
     executor: Executor | None
+    journal: Journal | None
+    """File that every finished row is appended to, or None."""
     earlier_s: float
     """Seconds that earlier calls took."""
     started: float = field(default_factory=time.perf_counter)
@@ -76,16 +80,17 @@ class Session:
             begin = end
         if len(self.recorder.known) == 1 << len(self.players) or (not self.plan.sampled and stop_reason != "timeout_s"):
             stop_reason = "complete"
-        matrix = self._matrix(stop_reason, share=share)
+        matrix = self._finished_matrix(stop_reason, share=share)
         self._report_contributions(matrix)
         return matrix
 
     def _matrix(self, stop_reason: str, *, share: float = 1.0) -> CounterfactualMatrix:
         """The matrix so far."""
+        evaluations = self.recorder.evaluations()
         return CounterfactualMatrix(
             players=self.players,
             config=self.config,
-            evaluations=self.recorder.evaluations(),
+            evaluations=evaluations,
             failures=tuple(self.recorder.failures.values()),
             provenance=Provenance(
                 strategy=self.plan.strategy,
@@ -93,9 +98,16 @@ class Session:
                 stop_reason=stop_reason,
                 error_share=share,
             ),
-            duration_s=self.earlier_s + time.perf_counter() - self.started,
+            cost=Cost(n_evaluations=len(evaluations), duration_s=self.earlier_s + time.perf_counter() - self.started),
             estimator=self.estimator,
         )
+
+    def _finished_matrix(self, stop_reason: str, *, share: float = 1.0) -> CounterfactualMatrix:
+        """The matrix, and the end of its file."""
+        matrix = self._matrix(stop_reason, share=share)
+        if self.journal is not None:
+            self.journal.end(matrix.provenance, matrix.failures, duration_s=matrix.cost.duration_s)
+        return matrix
 
     def _evaluate_round(self, masks: MaskArray) -> bool:
         """Evaluate what is missing of a round; False where time ran out before its end."""
@@ -125,6 +137,8 @@ class Session:
     def _take(self, result: CallResult) -> bool:
         """Keep what a call finished; False where something failed."""
         taken = self.recorder.add(result)
+        if self.journal is not None:
+            self.journal.rows(taken.finished)
         self.evaluated += len(taken.finished)
         if self.progress is not None:
             planned = len(self.plan.masks)
@@ -165,7 +179,7 @@ class Session:
             f"`value_function` failed for {len(failures)} coalition(s), {named}: {failures[0].message} "
             f"{len(self.recorder.known)} finished coalitions are in `matrix` of this error; mend the value function "
             "and pass it as `matrix=` to go on.",
-            matrix=self._matrix("failure"),
+            matrix=self._finished_matrix("failure"),
         ) from result.cause
 
     def _interrupt(self, interrupt: KeyboardInterrupt) -> NoReturn:
@@ -174,7 +188,7 @@ class Session:
         raise EvaluationInterrupted(
             f"`compute_matrix` got an interrupt after {len(self.recorder.known)} coalitions, wanted "
             f"{len(self.plan.masks)}; pass `matrix` of this error as `matrix=` to go on.",
-            matrix=self._matrix("interrupt"),
+            matrix=self._finished_matrix("interrupt"),
         ) from interrupt
 
     @property
@@ -187,7 +201,7 @@ class Session:
         matrix = self._matrix("look", share=share)
         rows = rows_at_look(matrix.evaluations.masks, self.plan, end)
         if len(rows) < len(matrix.evaluations):
-            matrix = matrix.with_rows(rows)
+            matrix = matrix_rows(matrix, rows)
         results = [matrix.shapley(output.name) for output in self.config.outputs]
         reach = [result.half_widths() for result in results]
         look = Look(

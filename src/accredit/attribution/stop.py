@@ -86,3 +86,49 @@ def error_share(look_number: int, *, last: bool = False) -> float:
         ([0.5, 0.167, 0.083], 0.25)
     """
     return 1.0 / look_number if last else 1.0 / (look_number * (look_number + 1))
+
+
+@dataclass(frozen=True)
+class SavedRule:
+    """A rule of the user's, read back from a file: its text is kept, but what it does is not stored anywhere."""
+
+    text: str
+
+    def __call__(self, look: Look) -> bool:
+        """Refuse to decide.
+
+        Raises:
+            InvalidArgument: always.
+        """
+        raise InvalidArgument(
+            f"`stop` is {self.text!r} as a file names it, and {look.n_evaluations} evaluations wait for its "
+            "decision; pass a configuration with the rule itself."
+        )
+
+
+def rule_text(rule: StopRule | None) -> str | None:
+    """A rule as text, such as "TopDecided(count=3)"."""
+    if isinstance(rule, SavedRule):
+        return rule.text
+    return None if rule is None else repr(rule)
+
+
+def rule_from_text(text: str | None) -> StopRule | None:
+    """The rule of a text: one of this module is made again, any other becomes a `SavedRule`. Nothing is executed.
+
+    Example:
+        >>> rule_from_text("TopDecided(count=3)")
+        TopDecided(count=3)
+    """
+    if text is None:
+        return None
+    name, _, argument = text.removesuffix(")").partition("(")
+    number = argument.partition("=")[2]
+    match name:
+        case "SignsDecided":
+            return SignsDecided()
+        case "HalfWidthReached":
+            return HalfWidthReached(float(number))
+        case "TopDecided":
+            return TopDecided(int(number))
+    return SavedRule(text)
