@@ -1,37 +1,21 @@
-"""Moments of one batch, and the normalising step: pure functions over flat rows.
+"""Moments of one batch and the normalizing step without a look at the numbers.
 
-Every function takes `rows` [B, D] and returns the same quantities; they differ in where they are fast. All of them
-subtract the running mean before anything is summed, because distances from a nearby number are small where the numbers
-themselves are not: that one rule keeps the digits that E[x^2] - E[x]^2 loses.
-
-- `small_moments`: NumPy views. A batch of some thousand numbers costs less than the dispatch of two torch operations.
-- `fast_moments`: distances and sums in float32 (torch sums in cascades), merged in float64. Mean and variance are good
-  to about 1e-7 of their own size.
-- `exact_moments`: float64 throughout, for wide types, and for a first batch, where no running mean is near yet.
-- `masked_moments`: float64 without any look at the numbers: for accelerators and compiled regions, where a look is a
-  synchronisation or a graph break. Rows that are not to count get weight 0.
+For accelerators, compiled regions, and where gradients are wanted: a look at the numbers would be a host
+synchronisation or a graph break. Moments are float64 and in two passes; rows that are not to count get weight 0. What
+runs on the CPU otherwise is in `accredit.normalize.host`.
 
 Axes: B rows of a batch, D features.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from accredit.moments import Moments
-
-Numbers: TypeAlias = NDArray[np.floating[Any]]
-
-LARGEST = 1e150
-"""Numbers beyond this count as not finite: the square of a larger one overflows float64."""
-
-SMALL = 4096
-"""Batches of up to this many numbers take the NumPy path: above it the vectorised torch operations win."""
+from accredit.normalize.host import LARGEST
 
 
 class Batch(NamedTuple):
@@ -43,56 +27,6 @@ class Batch(NamedTuple):
     """int64, rows with a NaN or an infinity that the mask would have let pass."""
     masked: Tensor
     """int64, rows that the mask leaves out."""
-
-
-def small_moments(rows: Numbers, shift: NDArray[np.float64]) -> Moments[NDArray[np.float64]] | None:
-    """Moments of a small batch on the CPU, or None where a number is not finite."""
-    n_rows = len(rows)
-    if n_rows == 1:
-        only = rows[0].astype(np.float64)
-        # BLAS tells of a NaN or an infinity in one call, and raises no floating point warning
-        finite = np.dot(only, only) < LARGEST**2
-        return Moments(1.0, 1.0, only, np.zeros_like(only)) if finite else None
-    distance = rows - shift
-    flat = distance.reshape(-1)
-    if not np.dot(flat, flat) < LARGEST**2:
-        return None
-    weights = np.full(n_rows, 1.0 / n_rows)
-    offset = weights @ distance
-    distance -= offset
-    np.square(distance, out=distance)
-    return Moments(float(n_rows), float(n_rows), shift + offset, weights @ distance)
-
-
-def fast_moments(rows: Tensor, shift: NDArray[np.float64]) -> Moments[NDArray[np.float64]] | None:
-    """Moments of a large batch on the CPU from float32 distances, or None where their squares are not finite."""
-    n_rows = rows.shape[0]
-    near = torch.from_numpy(shift).float()
-    distance = rows - near if rows.dtype == torch.float32 else rows.float().sub_(near)
-    offset = distance.sum(0).div_(n_rows)
-    square = distance.square_().sum(0).div_(n_rows)
-    if not square.sum() < torch.inf:
-        return None
-    var = square.addcmul_(offset, offset, value=-1.0).clamp_(min=0.0)
-    mean = offset.double().add_(near.double())
-    return Moments(float(n_rows), float(n_rows), mean.numpy(), var.double().numpy())
-
-
-def exact_moments(rows: Tensor, shift: NDArray[np.float64]) -> Moments[NDArray[np.float64]] | None:
-    """Moments of a large batch on the CPU in float64, or None where a number is not finite."""
-    n_rows = rows.shape[0]
-    near = torch.from_numpy(shift)
-    distance = rows - near if rows.dtype == torch.float64 else rows.double().sub_(near)
-    offset = distance.sum(0).div_(n_rows)
-    var = distance.sub_(offset).square_().sum(0).div_(n_rows)
-    if not var.sum() < LARGEST**2:
-        return None
-    return Moments(float(n_rows), float(n_rows), offset.add_(near).numpy(), var.numpy())
-
-
-def finite_rows(rows: Tensor) -> Tensor:
-    """Which rows [B] hold only numbers whose square float64 can hold."""
-    return (rows.double().abs() < LARGEST).all(-1)
 
 
 def masked_moments(rows: Tensor, mask: Tensor | None) -> Batch:
@@ -130,14 +64,3 @@ def standardize(x: Tensor, mean: Tensor, *, var: Tensor, epsilon: float, clip: f
     score = torch.addcmul(remainder, x.to(work) - near, scale).clamp(-clip, clip)
     score = torch.where(score.isnan(), 0.0, score)
     return score.to(x.dtype if x.is_floating_point() else torch.get_default_dtype())
-
-
-def small_standardize(
-    x: Numbers, mean: NDArray[np.float64], *, var: NDArray[np.float64], epsilon: float, clip: float
-) -> Tensor:
-    """`standardize` for a small array on the CPU: [..., D] in, float64 out, no gradient."""
-    score = x - mean
-    score /= np.sqrt(np.maximum(var, epsilon))
-    flat = score.reshape(-1)
-    bounded = torch.from_numpy(score).clamp_(-clip, clip)
-    return bounded if np.dot(flat, flat) < np.inf else bounded.nan_to_num_(nan=0.0)

@@ -9,10 +9,37 @@ from torch import Tensor
 
 from accredit.errors import InvalidArgument
 
+REAL = frozenset(
+    (
+        torch.float32,
+        torch.float64,
+        torch.float16,
+        torch.bfloat16,
+        torch.uint8,
+        torch.int8,
+        torch.int16,
+        torch.int32,
+        torch.int64,
+    )
+)
+"""What statistics are taken of."""
+
+
+def fits(x: Tensor, buffer: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether data has the features, dtype and device that statistics need; quick, because every call asks."""
+    return x.shape[x.dim() - len(shape) :] == shape and x.dtype in REAL and x.device == buffer.device
+
+
+def explain(x: Tensor, device: torch.device, shape: tuple[int, ...], name: str) -> None:
+    """Raise what is wrong where `fits` says no."""
+    check_numbers(x, name)
+    check_features(x, shape, name)
+    check_device(x, device, name)
+
 
 def check_numbers(x: Tensor, name: str) -> None:
     """Refuse data that has no mean on the real line."""
-    if x.dtype == torch.bool or x.is_complex():
+    if x.dtype not in REAL:
         raise InvalidArgument(
             f"`{name}` has dtype {x.dtype}, but statistics need real numbers; convert it, for example with .float()."
         )

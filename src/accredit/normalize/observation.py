@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from accredit.errors import InvalidArgument
 from accredit.moments import Moments, forget, merge, running
-from accredit.normalize import batch as rows_of
-from accredit.normalize.checks import check_batch, check_device, check_features, check_mask, check_numbers
+from accredit.normalize import host
+from accredit.normalize.batch import Batch, masked_moments, standardize
+from accredit.normalize.checks import check_batch, check_device, check_mask, explain, fits
 from accredit.normalize.state import Statistics
 
-_HALF = (torch.bfloat16, torch.float16)
-_WIDE = (torch.float64, torch.int64, torch.int32)
+_WIDE = frozenset((torch.float64, torch.int64, torch.int32))
 
 
 class RunningMeanStd(Statistics):
@@ -106,11 +107,9 @@ class RunningMeanStd(Statistics):
         self = cls(tuple(mean.shape), horizon=horizon, clip=clip, epsilon=epsilon, device=mean.device)
         if count > 0:
             self.moments.copy_(torch.stack((mean, var)).reshape(2, -1))
-            self.weights.copy_(torch.tensor(running(count, horizon), dtype=torch.float64))
-            self.counts[0] = round(count)
+            self.tallies[:3].copy_(torch.tensor((*running(count, horizon), round(count)), dtype=torch.float64))
         return self
 
-    @torch.no_grad()
     def update(self, x: Tensor, mask: Tensor | None = None) -> None:
         """Take a batch into the statistics; nothing happens in eval mode, after `freeze()`, or for an empty batch.
 
@@ -122,68 +121,78 @@ class RunningMeanStd(Statistics):
             InvalidArgument: another shape, device or dtype, or a single sample without a batch axis.
         """
         rows, mask = self.as_rows(x, mask)
-        if not self.training or self.frozen or x.numel() == 0:
+        if not self.training or self.frozen:
             return
-        if rows.device.type != "cpu" or torch.compiler.is_compiling():
-            self.absorb(rows_of.masked_moments(rows, mask))
+        if torch.compiler.is_compiling() or not rows.is_cpu:
+            self.absorb(masked_moments(rows, mask))
         elif mask is None:
             self._update_on_host(rows)
         else:
             kept = rows[mask]
-            self.counts[2:].add_(rows.shape[0] - kept.shape[0])
+            self.tallies[4:].add_(len(rows) - len(kept))
             self._update_on_host(kept)
 
     def as_rows(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """A batch as flat rows [B, D] without a gradient, and its mask as [B]; refuses what is no batch of ours."""
-        check_numbers(x, "x")
-        check_batch(x, self.shape, "x")
-        check_device(x, self.moments.device, "x")
+        buffer = self.moments
+        if not fits(x, buffer, self.shape) or x.dim() == len(self.shape):
+            explain(x, buffer.device, self.shape, "x")
+            check_batch(x, self.shape, "x")
         if mask is not None:
             check_mask(mask, tuple(x.shape[: x.dim() - len(self.shape)]))
-            check_device(mask, self.moments.device, "mask")
+            check_device(mask, buffer.device, "mask")
             mask = mask.reshape(-1)
-        return x.detach().reshape(-1, self.n_features), mask
+        rows = x.detach() if x.requires_grad else x
+        return (rows if rows.dim() == 2 and len(self.shape) == 1 else rows.reshape(-1, self.n_features)), mask
 
     def _update_on_host(self, rows: Tensor) -> None:
-        """Merge rows that no mask leaves out, on NumPy views of the state: dispatch would cost more than they do."""
-        n_rows = rows.shape[0]
+        """Merge rows that no mask leaves out, through views of the state, without autograd."""
+        n_rows = len(rows)
         if n_rows == 0:
             return
-        state, weights, counts = self.moments.numpy(), self.weights.numpy(), self.counts.numpy()
-        weight, weight_of_squares = weights.tolist()
-        old = Moments(weight, weight_of_squares, state[0], state[1])
+        moments = self.moments
+        tallies = self.tallies.numpy()
+        weight, weight_of_squares, seen, _, _ = tallies.tolist()
         if self.horizon is not None:
-            old = forget(old, (1.0 - 1.0 / self.horizon) ** n_rows)
-        if rows.numel() <= rows_of.SMALL:
-            new = rows_of.small_moments((rows.float() if rows.dtype == torch.bfloat16 else rows).numpy(), state[0])
-        elif rows.dtype in _WIDE or n_rows > 99.0 * old.weight:
-            # where the batch is nearly everything, the running mean is no shift that float32 could live with
-            new = rows_of.exact_moments(rows, state[0])
+            kept = (1.0 - 1.0 / self.horizon) ** n_rows
+            weight, weight_of_squares = weight * kept, weight_of_squares * kept * kept
+        share = n_rows / (weight + n_rows)
+        if share > host.LARGEST_SHARE or (rows.dtype in _WIDE and rows.numel() > host.SMALL):
+            done = self._merge_exactly(rows, Moments(weight, weight_of_squares, moments[0], moments[1]))
+        elif rows.numel() <= host.SMALL:
+            numbers = (rows if rows.dtype in host.NUMPY_DTYPES else rows.float()).numpy()
+            done = host.update_small(moments.numpy(), numbers, share=share)
         else:
-            new = rows_of.fast_moments(rows, state[0])
-        if new is None:
+            done = host.update_large(moments.numpy(), rows, share=share)
+        if done:
+            tallies[:3] = weight + n_rows, weight_of_squares + n_rows, seen + n_rows
+        else:
             self._drop_and_update(rows)
-            return
+
+    def _merge_exactly(self, rows: Tensor, old: Moments[Tensor]) -> bool:
+        new = host.exact_moments(rows, old.mean)
+        if new is None:
+            return False
         merged = merge(old, new)
-        state[0], state[1] = merged.mean, merged.var
-        weights[0], weights[1] = merged.weight, merged.weight_of_squares
-        counts[0] += n_rows
+        self.moments[0] = merged.mean
+        self.moments[1] = merged.var
+        return True
 
     def _drop_and_update(self, rows: Tensor) -> None:
         """Leave out and count the rows that are not finite; the others give the bits they would have given alone."""
-        finite = rows_of.finite_rows(rows)
-        n_dropped = rows.shape[0] - int(finite.sum())
-        # all finite: only the squares were too large for the dtype of the work
-        self._update_on_host(rows[finite] if n_dropped else rows.double())
-        self.counts[1:2].add_(n_dropped)
+        finite = host.finite_rows(rows)
+        kept = rows[finite]
+        self.tallies[3:4].add_(len(rows) - len(kept))
+        # all finite: only their squares were too large for the dtype of the work
+        self._update_on_host(kept if len(kept) < len(rows) else rows.double())
 
-    def absorb(self, batch: rows_of.Batch) -> None:
+    def absorb(self, batch: Batch) -> None:
         """Merge flat moments [D] of a batch that were taken elsewhere, for example on other ranks; no host sync."""
         old = self.as_moments()
         if self.horizon is not None:
             old = forget(old, (1.0 - 1.0 / self.horizon) ** batch.moments.weight)
         self.write(merge(old, batch.moments))
-        self.counts.add_(torch.stack((batch.moments.weight.long(), batch.dropped, batch.masked)))
+        self.tallies[2:].add_(torch.stack((batch.moments.weight, batch.dropped.double(), batch.masked.double())))
 
     def normalize(self, x: Tensor) -> Tensor:
         """Standard scores, clipped: clip((x - mean) / sqrt(max(var, epsilon))).
@@ -198,23 +207,29 @@ class RunningMeanStd(Statistics):
         Raises:
             InvalidArgument: another shape, device or dtype.
         """
-        check_numbers(x, "x")
-        check_features(x, self.shape, "x")
-        check_device(x, self.moments.device, "x")
-        if (
-            x.numel() <= rows_of.SMALL
-            and not x.requires_grad
-            and x.device.type == "cpu"
-            and not torch.compiler.is_compiling()
-        ):
-            state = self.moments.numpy()
-            rows = (x.float() if x.dtype in _HALF else x).numpy()
-            score = rows_of.small_standardize(
-                rows.reshape(-1, self.n_features), state[0], var=state[1], epsilon=self.epsilon, clip=self.clip
-            )
-            return score.view(x.shape).to(x.dtype if x.is_floating_point() else torch.get_default_dtype())
-        mean, var = self.moments[0].view(self.shape), self.moments[1].view(self.shape)
-        return rows_of.standardize(x, mean, var=var, epsilon=self.epsilon, clip=self.clip)
+        moments = self.moments
+        if not fits(x, moments, self.shape):
+            explain(x, moments.device, self.shape, "x")
+        if torch.compiler.is_compiling() or not x.is_cpu or (x.requires_grad and torch.is_grad_enabled()):
+            mean, var = moments.view(2, *self.shape).unbind(0)
+            return standardize(x, mean, var=var, epsilon=self.epsilon, clip=self.clip)
+        return self._normalize_on_host(x.detach() if x.requires_grad else x)
+
+    def _normalize_on_host(self, x: Tensor) -> Tensor:
+        """`normalize` on views of the state, without autograd."""
+        dtype, state = x.dtype, self.moments.numpy()
+        is_vector = len(self.shape) == 1
+        if x.numel() <= host.SMALL:
+            numbers = (x if dtype in host.NUMPY_DTYPES else x.float()).numpy()
+            rows = numbers if is_vector else numbers.reshape(-1, self.n_features)
+            score = host.standardize_small(rows, state, epsilon=self.epsilon, clip=self.clip)
+            normalized = torch.from_numpy(score.astype(np.float32) if dtype == torch.float32 else score)
+        else:
+            flat = x.reshape(-1, self.n_features)
+            normalized = host.standardize_large(flat, state, epsilon=self.epsilon, clip=self.clip)
+        if normalized.dtype != dtype:
+            normalized = normalized.to(dtype if dtype.is_floating_point else torch.get_default_dtype())
+        return normalized if normalized.shape == x.shape else normalized.view(x.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """`normalize`: statistics move only where `update` is called."""
@@ -229,9 +244,8 @@ class RunningMeanStd(Statistics):
         Returns:
             Tensor like `x`, computed in float64 before it is rounded to the dtype of `x`.
         """
-        check_numbers(x, "x")
-        check_features(x, self.shape, "x")
-        check_device(x, self.moments.device, "x")
+        if not fits(x, self.moments, self.shape):
+            explain(x, self.moments.device, self.shape, "x")
         restored = x.double() * self.var.clamp(min=self.epsilon).sqrt() + self.mean
         return restored.to(x.dtype if x.is_floating_point() else torch.get_default_dtype())
 
@@ -253,7 +267,7 @@ class RunningMeanStd(Statistics):
             )
         check_device(other.moments, self.moments.device, "other")
         self.write(merge(self.as_moments(), other.as_moments()))
-        self.counts.add_(other.counts)
+        self.tallies[2:].add_(other.tallies[2:])
 
     def freeze(self, frozen: bool = True) -> Self:
         """Stop (or with False, resume) updates whatever the mode of the surrounding module; `normalize` goes on."""

@@ -61,7 +61,8 @@ class Statistics(nn.Module):
     """Buffers of running statistics, their reading, saving and moving; what feeds them derives from this class.
 
     Every feature has one column of `moments` (means, then population variances), whatever the shape of a sample.
-    `weights` holds W and Q of `accredit.moments`, `counts` the rows seen, dropped and masked.
+    `tallies` holds W and Q of `accredit.moments` and the numbers of rows seen, dropped and masked; float64 counts
+    exactly up to 2^53.
 
     Args:
         shape: of one sample, without batch axes.
@@ -75,8 +76,7 @@ class Statistics(nn.Module):
     """
 
     moments: Tensor
-    weights: Tensor
-    counts: Tensor
+    tallies: Tensor
 
     def __init__(
         self,
@@ -103,15 +103,13 @@ class Statistics(nn.Module):
         # torch.compile loses.
         start = torch.tensor([[0.0], [1.0]], dtype=torch.float64, device=device).repeat(1, self.n_features)
         self.register_buffer("moments", start)
-        self.register_buffer("weights", torch.zeros(2, dtype=torch.float64, device=device))
-        self.register_buffer("counts", torch.zeros(3, dtype=torch.int64, device=device))
+        self.register_buffer("tallies", torch.zeros(5, dtype=torch.float64, device=device))
 
     def reset(self) -> None:
         """Forget everything, counts included: the state of a new object."""
         self.moments[0] = 0.0
         self.moments[1] = 1.0
-        self.weights.zero_()
-        self.counts.zero_()
+        self.tallies.zero_()
 
     @property
     def mean(self) -> Tensor:
@@ -136,32 +134,32 @@ class Statistics(nn.Module):
     @property
     def count(self) -> Tensor:
         """Samples seen, int64, without axes; never decays."""
-        return self.counts[0].clone()
+        return self.tallies[2].long()
 
     @property
     def dropped(self) -> Tensor:
         """Rows left out for a NaN or an infinity, int64."""
-        return self.counts[1].clone()
+        return self.tallies[3].long()
 
     @property
     def masked(self) -> Tensor:
         """Rows left out by a mask, int64."""
-        return self.counts[2].clone()
+        return self.tallies[4].long()
 
     @property
     def effective_count(self) -> Tensor:
         """Kish's effective sample size, float64: what the statistics are worth; equals `count` without a horizon."""
-        effective: Tensor = effective_count(self.weights[0], self.weights[1])
+        effective: Tensor = effective_count(self.tallies[0], self.tallies[1])
         return effective
 
     def as_moments(self) -> Moments[Tensor]:
         """Views of the state, flat [D], as `accredit.moments` takes them."""
-        return Moments(self.weights[0], self.weights[1], self.moments[0], self.moments[1])
+        return Moments(self.tallies[0], self.tallies[1], self.moments[0], self.moments[1])
 
     def write(self, moments: Moments[Tensor]) -> None:
         """Put moments, flat [D], in the place of the state."""
         self.moments.copy_(torch.stack((moments.mean, moments.var)))
-        self.weights.copy_(torch.stack((moments.weight, moments.weight_of_squares)))
+        self.tallies[:2].copy_(torch.stack((moments.weight, moments.weight_of_squares)))
 
     def get_extra_state(self) -> Tensor:
         """The configuration as a tensor, so that a state dict stays one of tensors: horizon, clip, epsilon, *shape."""

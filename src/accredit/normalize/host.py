@@ -1,0 +1,146 @@
+"""Updating and normalizing on the CPU outside compiled regions, where dispatch and memory passes are what time goes to.
+
+Rows are compared with the running mean before anything is summed, because distances from a nearby number are small
+where the numbers themselves are not: that one rule keeps the digits that E[x^2] - E[x]^2 loses. With e = s E[d] and
+q = s E[d^2] of the distances d, where s is the share of the batch in the new weight,
+
+    mean <- mean + e,   var <- (1 - s) var + q - e^2
+
+is Chan's merge. The subtraction is harmless while s is not close to 1; at `LARGEST_SHARE` it costs two digits, and a
+larger share (a first batch, a short horizon) takes the two passes of `exact_moments`.
+
+Small batches are worked on as NumPy views of the buffers in float64: a few thousand numbers cost less than the dispatch
+of two torch operations. Large ones take distances and sums in float32 (torch sums in cascades), so that mean and
+variance of a batch are good to about 1e-7 of the standard deviation and of the variance; the merge is float64.
+
+Axes: B rows of a batch, D features.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from accredit.moments import Moments
+
+Numbers: TypeAlias = NDArray[np.floating[Any]]
+Exact: TypeAlias = NDArray[np.float64]
+
+SMALL = 4096
+"""Batches of up to this many numbers take the NumPy path; above it vectorised torch operations win."""
+
+LARGEST_SHARE = 0.99
+"""Share of a batch in the new weight up to which sums about the old mean are merged."""
+
+LARGEST = 1e150
+"""Numbers beyond this count as not finite: the square of a larger one overflows float64."""
+
+NUMPY_DTYPES = frozenset(
+    (torch.float32, torch.float64, torch.float16, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+)
+"""What both libraries know."""
+
+
+@lru_cache(maxsize=256)
+def _ones(n_rows: int) -> Exact:
+    return np.ones(n_rows)
+
+
+def absorb(state: Exact, *, rest: float, first: Numbers, second: Numbers) -> None:
+    """Write the merge into `state` [2, D]: `first` is e, `second` is q, `rest` is 1 - s; overwrites `first`."""
+    mean, var = state[0], state[1]
+    mean += first
+    var *= rest
+    var += second
+    first *= first
+    var -= first
+
+
+def update_small(state: Exact, rows: Numbers, *, share: float) -> bool:
+    """Merge a small batch into `state` [2, D]; False, and nothing done, where a number is not finite."""
+    distance: Exact = np.subtract(rows, state[0], dtype=np.float64)
+    flat = distance.reshape(-1)
+    # one BLAS call finds NaN, infinities and squares that overflow, and raises no floating point warning
+    if not flat.dot(flat) < LARGEST**2:
+        return False
+    weights = _ones(len(rows)) * (share / len(rows))
+    first = weights.dot(distance)
+    distance *= distance
+    absorb(state, rest=1.0 - share, first=first, second=weights.dot(distance))
+    return True
+
+
+def update_large(state: Exact, rows: Tensor, *, share: float) -> bool:
+    """Merge a large batch into `state` [2, D]; False, and nothing done, where float32 cannot hold the squares."""
+    near = state[0].astype(np.float32)
+    shift = torch.from_numpy(near)
+    distance = rows - shift if rows.dtype == torch.float32 else rows.float().sub_(shift)
+    first: NDArray[np.float32] = distance.sum(0).numpy()
+    second: NDArray[np.float32] = distance.square_().sum(0).numpy()
+    if not second.dot(second) < np.inf:
+        return False
+    first *= share / len(rows)
+    second *= share / len(rows)
+    # the sums are about the rounded mean: move them to the mean
+    beyond = np.subtract(near, state[0], dtype=np.float64).astype(np.float32)
+    moved = first + np.float32(share) * beyond
+    first += moved
+    first *= beyond
+    second += first
+    absorb(state, rest=1.0 - share, first=moved, second=second)
+    return True
+
+
+def exact_moments(rows: Tensor, shift: Tensor) -> Moments[Tensor] | None:
+    """Moments of a batch in float64 and two passes, or None where a number is not finite."""
+    distance = rows.double() - shift
+    offset = distance.mean(0)
+    var = distance.sub_(offset).square_().mean(0)
+    if not var.sum() < LARGEST**2:
+        return None
+    return Moments(float(len(rows)), float(len(rows)), shift + offset, var)
+
+
+def finite_rows(rows: Tensor) -> Tensor:
+    """Which rows [B] hold only numbers whose square float64 can hold."""
+    return (rows.double().abs() < LARGEST).all(-1)
+
+
+def standardize_small(rows: Numbers, state: Exact, *, epsilon: float, clip: float) -> Exact:
+    """Standard scores [..., D] in float64, bounded by `clip`, NaN as 0; see `accredit.normalize.batch.standardize`."""
+    score: Exact = np.subtract(rows, state[0], dtype=np.float64)
+    scale = np.maximum(state[1], epsilon)
+    np.sqrt(scale, out=scale)
+    np.reciprocal(scale, out=scale)
+    score *= scale
+    bounded = torch.from_numpy(score).clamp_(-clip, clip)
+    flat = score.reshape(-1)
+    if not flat.dot(flat) < np.inf:
+        bounded.nan_to_num_(nan=0.0, posinf=clip, neginf=-clip)
+    return score
+
+
+def standardize_large(rows: Tensor, state: Exact, *, epsilon: float, clip: float) -> Tensor:
+    """`standardize_small` for many rows: float64 stays float64, all else is worked on in float32."""
+    scale = np.maximum(state[1], epsilon)
+    np.sqrt(scale, out=scale)
+    np.reciprocal(scale, out=scale)
+    if rows.dtype == torch.float64:
+        score = (rows - torch.from_numpy(state[0])).mul_(torch.from_numpy(scale))
+    else:
+        near = state[0].astype(np.float32)
+        shift = torch.from_numpy(near)
+        score = rows - shift if rows.dtype == torch.float32 else rows.float().sub_(shift)
+        beyond = np.subtract(near, state[0], dtype=np.float64)
+        beyond *= scale
+        torch.addcmul(
+            torch.from_numpy(beyond.astype(np.float32)), score, torch.from_numpy(scale.astype(np.float32)), out=score
+        )
+    score.clamp_(-clip, clip)
+    # bounded numbers cannot overflow a sum, so only a NaN shows in it
+    return score if score.sum().isfinite() else score.nan_to_num_(nan=0.0, posinf=clip, neginf=-clip)
