@@ -45,6 +45,7 @@ def test_no_end_of_an_interval_touches_the_frame(points: list[tuple[float, float
 
 def test_a_single_value_still_has_a_range():
     assert chart(Series(name="s", x=(1.0,), y=(0.0,))).y_range() == (-1.0, 1.0)
+    assert chart(Series(name="s", x=(1.0,), y=(0.0,))).x_range() == (0.0, 2.0)
     assert chart(Series(name="s", x=(1.0,), y=(2.0,))).y_range() == pytest.approx((1.88, 2.12))
 
 
@@ -58,7 +59,8 @@ def test_a_logarithmic_axis_is_padded_by_a_factor():
     axis = Axis(label="parameters", unit="count", logarithmic=True)
     low, high = chart(Series(name="s", x=(10.0, 1000.0), y=(1.0, 1.0)), kind="scatter", x=axis).x_range()
     assert (low * 100**0.06, high / 100**0.06) == pytest.approx((10.0, 1000.0))
-    assert chart(Series(name="s", x=(10.0,), y=(1.0,)), kind="scatter", x=axis).x_range() == (5.0, 20.0)
+    for kind in ("scatter", "line"):
+        assert chart(Series(name="s", x=(1.0,), y=(1.0,)), kind=kind, x=axis).x_range() == (0.5, 2.0)
 
 
 def test_a_chart_without_numbers_has_no_range():

@@ -1,6 +1,7 @@
 """Pages for the tests of the report: one like that of a run, and one full of hostile names."""
 
 import math
+from dataclasses import replace
 
 from accredit.charts import Axis, Chart, Series
 from accredit.report import Column, Interval, KeyFigure, ReportPage, Section, Table
@@ -187,3 +188,33 @@ def hostile() -> ReportPage:
             ),
         ),
     )
+
+
+def edges() -> ReportPage:
+    """Charts with next to nothing in them, and one that spans orders of magnitude."""
+    update, loss = Axis(label="update", unit="count"), Axis(label="loss", unit="nats")
+    graft = Axis(label="graft", unit=None)
+    charts = (
+        Chart(title="No series", kind="line", x=update, y=loss, series=()),
+        Chart(title="No bars", kind="bar", x=graft, y=loss, series=()),
+        Chart(title="No number", kind="bar", x=graft, y=loss, series=(Series(name="s", x=("a", "b"), y=(None, None)),)),
+        Chart(title="One point", kind="line", x=update, y=loss, series=(Series(name="s", x=(1.0,), y=(0.0,)),)),
+        Chart(
+            title="Two series of bars",
+            kind="bar",
+            x=graft,
+            y=loss,
+            series=(
+                Series(name="s", x=("a", "b"), y=(1e-9, None), lower=(0.0, None), upper=(2e-9, None)),
+                Series(name="t", x=("a", "b"), y=(-3e-9, 1e-9)),
+            ),
+        ),
+        Chart(
+            title="Orders of magnitude",
+            kind="scatter",
+            x=Axis(label="parameters", unit="count", logarithmic=True),
+            y=Axis(label="loss", unit="nats", logarithmic=True),
+            series=(Series(name="s", x=(1e2, 1e7), y=(1e-3, 2.0), lower=(1e-4, 1.0), upper=(1e-2, None)),),
+        ),
+    )
+    return replace(plausible(), sections=(Section(title="Edges", items=charts),))

@@ -30,6 +30,8 @@ MEASURE = """canvas => {
 }"""
 
 
+LIGHT, DARK = "#1b1f24", "#e8eaed"
+RGB = {LIGHT: "rgb(27, 31, 36)", DARK: "rgb(232, 234, 237)"}
 LOAD_IMAGE = """url => new Promise((done) => {
   const image = new Image();
   image.onload = image.onerror = done;
@@ -76,6 +78,21 @@ def test_every_chart_is_drawn_without_a_word_or_a_request(browser: Browser, path
     page.close()
 
 
+def test_charts_with_next_to_nothing_in_them_are_drawn(browser: Browser, tmp_path: Path):
+    """An axis at least; a series of bars that are all missing is no error."""
+    target = write_report(tmp_path / "report.html", report_pages.edges())
+    page, heard = opened(browser, target)
+    assert [canvas.evaluate(MEASURE)["colours"] > 0 for canvas in page.locator("canvas").all()] == [True] * 6
+    assert heard == [f"request: {target.as_uri()}"]
+    labels = page.evaluate("""() => Array.from(document.querySelectorAll("canvas"), (canvas) =>
+      Object.values(Chart.getChart(canvas).scales).map((scale) => scale.ticks.map((tick) => tick.label).flat()))""")
+    assert "1" in labels[3][0], "a single update has its tick"
+    assert "\u22123e\u22129" in labels[4][0]
+    assert {"100", "10\u202f000\u202f000"} <= set(labels[5][0])
+    assert "0.001" in labels[5][1]
+    page.close()
+
+
 @pytest.mark.parametrize("width", [1200, 390])
 def test_nothing_is_wider_than_the_window(browser: Browser, path: Path, width: int):
     page, _ = opened(browser, path, width=width)
@@ -116,15 +133,15 @@ def test_colours_follow_the_scheme_and_paper_is_white(browser: Browser, path: Pa
     """A chart drawn for a dark screen would be unreadable on paper."""
     page, _ = opened(browser, path, scheme="light")
     canvas = page.locator("canvas").first
-    light = canvas.evaluate("canvas => canvas.toDataURL()")
-    page.emulate_media(color_scheme="dark")
-    dark = canvas.evaluate("canvas => canvas.toDataURL()")
-    page.emulate_media(color_scheme="dark", media="print")
-    colour = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--text')")
-    printed = canvas.evaluate("canvas => Chart.getChart(canvas).options.color")
+    pictures = {}
+    for scheme, media, colour in [("light", "screen", LIGHT), ("dark", "screen", DARK), ("dark", "print", LIGHT)]:
+        page.emulate_media(color_scheme=scheme, media=media)
+        # the browser tells the page of the change a moment later
+        page.wait_for_function("colour => Chart.getChart('chart-1').options.color === colour", arg=colour, timeout=5000)
+        assert page.evaluate("getComputedStyle(document.documentElement).color") == RGB[colour]
+        pictures[scheme, media] = canvas.evaluate("canvas => canvas.toDataURL()")
     page.close()
-    assert light != dark
-    assert printed == colour.strip() == "#1b1f24"
+    assert pictures["light", "screen"] != pictures["dark", "screen"]
 
 
 def test_the_caps_of_error_bars_are_inside_the_frame(browser: Browser, path: Path):
@@ -143,6 +160,23 @@ def test_the_caps_of_error_bars_are_inside_the_frame(browser: Browser, path: Pat
     }).flat()""")
     page.close()
     assert outside == []
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_axes_have_several_round_ticks(browser: Browser, path: Path, width: int):
+    page, _ = opened(browser, path, width=width)
+    axes = page.evaluate("""() => Array.from(document.querySelectorAll("canvas"), (canvas) =>
+      Object.values(Chart.getChart(canvas).scales).filter((scale) => scale.type === "linear")
+        .map((scale) => scale.ticks.map((tick) => [tick.value, tick.label]))).flat()""")
+    page.close()
+    assert axes
+    for ticks in axes:
+        assert 2 <= len(ticks) <= 20
+        step = ticks[1][0] - ticks[0][0]
+        assert f"{step:.0e}"[0] in "125"
+        for value, label in ticks:
+            assert value / step == pytest.approx(round(value / step), abs=1e-6)
+            assert float(label.replace("\u2212", "-").replace("\u202f", "")) == pytest.approx(value, abs=1e-9)
 
 
 def test_every_axis_is_titled(browser: Browser, path: Path):

@@ -125,8 +125,9 @@ class Chart:
     def x_range(self) -> tuple[float, float] | None:
         """Return the ends of the x axis that show all points and intervals; None where it has no numbers."""
         numbers = self._numbers("x")
-        if self.kind == "line" and numbers:
-            return min(numbers), max(numbers)
+        if self.kind == "line" and numbers and not self.x.logarithmic:
+            low, high = min(numbers), max(numbers)
+            return (low, high) if low < high else (low - 1.0, high + 1.0)
         return _padded(numbers, logarithmic=self.x.logarithmic)
 
     def y_range(self) -> tuple[float, float] | None:

@@ -42,27 +42,39 @@
   const number = (value) => (known(value) ? tidy(Number(value.toPrecision(4)).toLocaleString("en", { maximumFractionDigits: 12 })) : "unknown");
   const interval = (low, high) => (known(low) && known(high) ? ` [${number(low)}, ${number(high)}]` : "");
 
-  // the nearest of 1, 2 and 5 times a power of ten that leaves room for the labels
-  const step = (data, space, room) => {
-    if (!data.range || data.logarithmic) return undefined;
-    const wanted = (data.range[1] - data.range[0]) / Math.max(2, Math.floor(space / room));
+  // round numbers between the ends: steps of 1, 2 or 5 times a power of ten that leave room for the labels
+  const spread = (scale, least) => {
+    const [space, room] = scale.isHorizontal() ? [scale.width, Math.max(50, scale.width / 8)] : [scale.height, 36];
+    const wanted = (scale.max - scale.min) / Math.max(2, Math.floor(space / room));
     const power = 10 ** Math.floor(Math.log10(wanted));
-    const nice = [1, 2, 5, 10].map((factor) => factor * power);
-    return nice.reduce((best, next) => (Math.abs(Math.log(next / wanted)) < Math.abs(Math.log(best / wanted)) ? next : best));
+    const apart = (step) => Math.abs(Math.log(step / wanted));
+    const steps = [1, 2, 5, 10].map((factor) => factor * power);
+    const step = Math.max(least, steps.reduce((best, next) => (apart(next) < apart(best) ? next : best)));
+    const first = Math.ceil(scale.min / step - 1e-9);
+    const last = Math.floor(scale.max / step + 1e-9);
+    // dividing by the inverse keeps 0.3 from becoming 0.30000000000000004
+    const value = (index) => (step < 1 ? index / Math.round(1 / step) : index * step);
+    scale.ticks = Array.from({ length: last - first + 1 }, (_, index) => ({ value: value(first + index) }));
   };
 
-  const axis = (data, colours, space, room) => ({
+  const axis = (data, colours, space, least = 0) => ({
     type: data.logarithmic ? "logarithmic" : "linear",
     min: data.range?.[0], max: data.range?.[1],
+    afterBuildTicks: data.logarithmic || !data.range ? undefined : (scale) => spread(scale, least),
     title: { display: true, text: wrap(data.title, space), color: colours.text, font: { size: 12.5 } },
     border: { color: colours.grid },
     grid: { color: (line) => (line.tick?.value === 0 ? colours.soft : colours.grid), drawTicks: false },
     ticks: {
-      color: colours.soft, padding: 8, maxRotation: 0, autoSkipPadding: 8, includeBounds: false,
-      stepSize: step(data, space, room),
+      color: colours.soft, padding: 8, maxRotation: 0, autoSkipPadding: 8,
       callback(value, index, all) {
-        const { numeric, logarithmic } = Chart.Ticks.formatters;
-        return tidy((data.logarithmic ? logarithmic : numeric).call(this, value, index, all));
+        if (data.logarithmic) {
+          const digit = value / 10 ** Math.floor(Math.log10(value) + 1e-9);
+          const shown = this.max / this.min > 100 ? [1] : [1, 2, 5];
+          return shown.some((one) => Math.abs(digit - one) < 1e-6) ? number(value) : "";
+        }
+        const largest = Math.max(Math.abs(this.min), Math.abs(this.max));
+        if (value !== 0 && (largest < 1e-4 || largest >= 1e7)) return tidy(Number(value.toPrecision(6)).toExponential());
+        return tidy(Chart.Ticks.formatters.numeric.call(this, value, index, all));
       },
     },
   });
@@ -155,6 +167,8 @@
     const along = (lying ? 0.5 : 0.8) * width;
     const up = 0.5 * height;
     const longest = Math.min(LONGEST_NAME, Math.floor((0.4 * width) / LETTER_WIDTH));
+    // there is no update 1.5
+    const whole = chart.series.every((series) => series.x.every(Number.isInteger));
     const names = lying ? chart.series[0]?.x ?? [] : [];
     const type = { line: "line", bar: "barWithErrorBars", scatter: "scatterWithErrorBars" }[chart.kind];
     const datasets = { line: lines, bar: bars, scatter: points }[chart.kind](chart, colours, alpha);
@@ -171,8 +185,8 @@
         font: { family: colours.font }, color: colours.text, layout: { padding: { right: 12, top: 4 } },
         interaction: { mode: chart.kind === "line" ? "index" : "nearest", intersect: chart.kind !== "line" },
         scales: lying
-          ? { x: axis(chart.y, colours, along, 45), y: category }
-          : { x: axis(chart.x, colours, along, 80), y: axis(chart.y, colours, up, 28) },
+          ? { x: axis(chart.y, colours, along), y: category }
+          : { x: axis(chart.x, colours, along, whole ? 1 : 0), y: axis(chart.y, colours, up) },
         plugins: {
           legend: {
             display: chart.series.length > 1, position: "top", align: "start",
@@ -195,6 +209,8 @@
   for (const { chart, canvas } of figures) {
     const box = canvas.parentElement;
     if (box.dataset.rows) box.style.height = `${Math.max(4, Number(box.dataset.rows) + 2.5) * ROW_HEIGHT}px`;
+    // on a narrow page the legend has a row for each name
+    else box.style.minHeight = `${240 + 24 * chart.series.length}px`;
     document.getElementById(`${chart.id}-key`).textContent = explain(chart);
   }
   const draw = () => {
