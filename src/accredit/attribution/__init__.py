@@ -3,6 +3,7 @@
 coalition -> evaluation -> matrix -> estimate
 """
 
+from accredit.attribution.attribute import attribute
 from accredit.attribution.config import CounterfactualConfig
 from accredit.attribution.engine import CounterfactualEngine
 from accredit.attribution.estimate import Estimate, InteractionEstimate, MarginalEstimate, ShapleyEstimate
@@ -34,4 +35,5 @@ __all__ = [
     "StopRule",
     "TopDecided",
     "ValueFunction",
+    "attribute",
 ]

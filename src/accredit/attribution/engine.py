@@ -12,12 +12,13 @@ from pathlib import Path
 from accredit.attribution.coalition import check_players
 from accredit.attribution.config import CounterfactualConfig
 from accredit.attribution.design import ComplementPairDesign
+from accredit.attribution.estimators.pair_interactions import PairInteractions
 from accredit.attribution.estimators.pair_process import PairProcess
 from accredit.attribution.evaluation import Recorder, ValueFunction
 from accredit.attribution.joining import check_same_game
 from accredit.attribution.matrix import CounterfactualMatrix, matrix_of
 from accredit.attribution.plan import Plan, count_foreign, make_plan, within_budget
-from accredit.attribution.protocols import Design, Estimator
+from accredit.attribution.protocols import Design, Estimator, InteractionEstimator
 from accredit.attribution.session import OnEvent, Progress, Session
 from accredit.attribution.storage import Journal, Stored, create, publish, read, reopen
 from accredit.errors import InvalidArgument
@@ -33,6 +34,7 @@ class CounterfactualEngine:
             the end; together they equal the matrix.
         design: order of the sampled coalitions; default: complement pairs, the most informative first.
         estimator: Shapley values from an incomplete table; default: the process on complement pairs.
+        interaction_estimator: pair interactions from an incomplete table; default: the process on complement pairs.
 
     Example:
         Two parts that only work together earn half of their product each.
@@ -54,11 +56,13 @@ class CounterfactualEngine:
         *,
         design: Design | None = None,
         estimator: Estimator | None = None,
+        interaction_estimator: InteractionEstimator | None = None,
     ) -> None:
         self.config = config
         self.on_event = on_event
         self.design = ComplementPairDesign() if design is None else design
         self.estimator = PairProcess() if estimator is None else estimator
+        self.interaction_estimator = PairInteractions() if interaction_estimator is None else interaction_estimator
 
     def compute_matrix(
         self,
@@ -115,6 +119,7 @@ class CounterfactualEngine:
             plan=plan,
             value_function=value_function,
             estimator=self.estimator,
+            interaction_estimator=self.interaction_estimator,
             recorder=recorder,
             origin=Origin() if origin is None else origin,
             on_event=self.on_event,

@@ -19,7 +19,7 @@ from accredit.attribution.evaluation import ValueFunction
 from accredit.attribution.events import coalitions_evaluated, contributions_estimated
 from accredit.attribution.interaction import InteractionResult
 from accredit.attribution.joining import evaluations_from_results
-from accredit.attribution.matrix import CounterfactualMatrix
+from accredit.attribution.matrix import CounterfactualMatrix, shapley_where_known
 from accredit.attribution.plan import make_plan
 from accredit.attribution.provenance import Cost, Provenance
 from accredit.attribution.session import OnEvent
@@ -207,9 +207,5 @@ class CounterfactualHelper:
                 matrix.evaluations, matrix.failures, players=matrix.players, outputs=outputs, origin=origin
             )
         )
-        for output in outputs if shapley else ():
-            try:
-                result = matrix.shapley(output.name)
-            except MissingValue:
-                continue  # the coalitions asked for do not determine them: no event, never an invented number
+        for result in shapley_where_known(matrix).values() if shapley else ():
             self.on_event(contributions_estimated(result, origin=origin))

@@ -97,7 +97,7 @@ class InteractionResult(Mapping[tuple[str, ...], InteractionEstimate]):
         return {names: self[names].regime(threshold, level=level) for names in self}
 
 
-def interactions(column: OutputColumn, estimator: InteractionEstimator | None, *, order: int) -> InteractionResult:
+def interactions(column: OutputColumn, estimator: InteractionEstimator, *, order: int) -> InteractionResult:
     """Shapley interaction indices: exact from a complete table, else pairs by the estimator on the rows there are.
 
     Raises:
@@ -109,7 +109,7 @@ def interactions(column: OutputColumn, estimator: InteractionEstimator | None, *
         raise InvalidArgument(f"`order` is {order}, wanted 2 to {n_players}, the number of players; pass 2 for pairs.")
     if column.is_complete:
         return _exact(column, order)
-    if order > 2 or estimator is None:
+    if order > 2:
         raise MissingValue(
             f"`interactions` of order {order} got {len(column.masks)} of 2^{n_players} coalitions, wanted all of "
             "them; ask "

@@ -9,8 +9,10 @@ derived is computed when it is asked for, from these rows alone, and kept.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +24,10 @@ from accredit.attribution.coalition import coalition_text, coalition_texts, play
 from accredit.attribution.config import CounterfactualConfig
 from accredit.attribution.derived import OutputColumn
 from accredit.attribution.estimate import MarginalEstimate
+from accredit.attribution.estimators.pair_interactions import PairInteractions
 from accredit.attribution.estimators.pair_process import PairProcess
 from accredit.attribution.evaluation import Evaluations, Failure
+from accredit.attribution.export import matrix_record, shapley_frame
 from accredit.attribution.interaction import InteractionResult, interactions
 from accredit.attribution.joining import check_same_game, evaluations_from_results, merge_evaluations, merge_failures
 from accredit.attribution.protocols import Estimator, InteractionEstimator
@@ -70,7 +74,7 @@ class CounterfactualMatrix:
     """Coalitions with values, and seconds."""
     estimator: Estimator = field(default_factory=PairProcess, repr=False)
     """Shapley values where the table is incomplete."""
-    interaction_estimator: InteractionEstimator | None = field(default=None, repr=False)
+    interaction_estimator: InteractionEstimator = field(default_factory=PairInteractions, repr=False)
     """Interactions where the table is incomplete."""
     _kept: Kept = field(default_factory=Kept, repr=False)
 
@@ -227,6 +231,26 @@ class CounterfactualMatrix:
             _kept=Kept(),
         )
 
+    def to_dict(self) -> dict[str, object]:
+        """Everything but values per example in types that JSON has; what is unknown is None."""
+        return matrix_record(
+            players=self.players,
+            config=self.config,
+            evaluations=self.evaluations,
+            failures=self.failures,
+            provenance=self.provenance,
+            cost=self.cost,
+            shapley=shapley_where_known(self),
+        )
+
+    def to_frame(self) -> Any:
+        """A pandas.DataFrame with one row per output and player: value, uncertainty, spread.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        return shapley_frame(shapley_where_known(self))
+
     def __str__(self) -> str:
         """One table per output, with the failures below."""
         lines = [
@@ -277,6 +301,15 @@ def matrix_of(stored: Stored) -> CounterfactualMatrix:
         provenance=stored.provenance,
         cost=Cost(n_evaluations=len(stored.evaluations), duration_s=stored.duration_s),
     )
+
+
+def shapley_where_known(matrix: CounterfactualMatrix) -> dict[str, ShapleyResult]:
+    """Shapley values of the outputs that have them: none where the coalitions do not determine them."""
+    results = {}
+    for output in matrix.config.outputs:
+        with suppress(MissingValue):
+            results[output.name] = matrix.shapley(output.name)
+    return results
 
 
 def matrix_rows(matrix: CounterfactualMatrix, rows: NDArray[np.intp]) -> CounterfactualMatrix:

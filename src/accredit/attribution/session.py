@@ -17,13 +17,13 @@ from accredit.attribution.config import CounterfactualConfig
 from accredit.attribution.dispatch import Dispatch, InFlight, InTurn, Task
 from accredit.attribution.evaluation import CallResult, Recorder, ValueFunction, calls_of
 from accredit.attribution.events import coalitions_evaluated, contributions_estimated
-from accredit.attribution.matrix import CounterfactualMatrix, matrix_rows
+from accredit.attribution.matrix import CounterfactualMatrix, matrix_rows, shapley_where_known
 from accredit.attribution.plan import Plan, rows_at_look
-from accredit.attribution.protocols import Estimator, MaskArray
+from accredit.attribution.protocols import Estimator, InteractionEstimator, MaskArray
 from accredit.attribution.provenance import Cost, Provenance
 from accredit.attribution.stop import HalfWidthReached, Look, error_share
 from accredit.attribution.storage import Journal
-from accredit.errors import EvaluationError, EvaluationInterrupted, MissingValue
+from accredit.errors import EvaluationError, EvaluationInterrupted
 from accredit.telemetry.event import CoalitionsEvaluated, ContributionsEstimated, Origin
 
 OnEvent: TypeAlias = Callable[[CoalitionsEvaluated | ContributionsEstimated], None]
@@ -40,6 +40,7 @@ class Session:
     plan: Plan
     value_function: ValueFunction
     estimator: Estimator
+    interaction_estimator: InteractionEstimator
     recorder: Recorder
     origin: Origin
     on_event: OnEvent | None
@@ -100,6 +101,7 @@ class Session:
             ),
             cost=Cost(n_evaluations=len(evaluations), duration_s=self.earlier_s + time.perf_counter() - self.started),
             estimator=self.estimator,
+            interaction_estimator=self.interaction_estimator,
         )
 
     def _finished_matrix(self, stop_reason: str, *, share: float = 1.0) -> CounterfactualMatrix:
@@ -230,9 +232,5 @@ class Session:
         """Send the Shapley values of every output that has them."""
         if self.on_event is None:
             return
-        for output in self.config.outputs:
-            try:
-                result = matrix.shapley(output.name)
-            except MissingValue:
-                continue  # ablation, or stopped before an estimate was possible: no event, never an invented number
+        for result in shapley_where_known(matrix).values():
             self.on_event(contributions_estimated(result, origin=self.origin))
