@@ -5,6 +5,7 @@ E hosts, S slots, R rows asked for, C coalitions, B examples.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,12 +17,23 @@ from torch import Tensor
 from accredit.growth.network import GrowingNetwork
 
 
+class Players(enum.Enum):
+    """Which grafts are switched in an evaluation; all others stay as they are in the live network."""
+
+    NOBODY = "nobody"
+    """The live network alone."""
+    LIVE = "live"
+    """Live grafts; on means the current blend weight, so that all on is the live network."""
+    CANDIDATES = "candidates"
+    """Grafts in training; on means alpha = 1, so that all off is the live network."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class HostEvaluation:
-    """Per-example values of some hosts under coalitions of their live grafts, each at its current blend weight.
+    """Per-example values of some hosts under coalitions of players.
 
     Coalition c of the C = 2^k has the graft of slot `slots[i]` on if bit i of c is 1; the last one has all on.
-    Where a host has no live graft in one of these slots, both settings are the same network.
+    Where a host has no player in one of these slots, both settings are the same network.
     """
 
     slots: tuple[int, ...]
@@ -60,8 +72,8 @@ class Hosts(Protocol):
         """Train every host on its own minibatch [E, B, D], [E, B]; return the losses before the update, [E]."""
         ...
 
-    def evaluate(self, rows: Sequence[int], inputs: Tensor, labels: Tensor, *, factorial: bool) -> HostEvaluation:
-        """Evaluate `rows` on shared examples [B, D], [B], under all coalitions or under the full one alone."""
+    def evaluate(self, rows: Sequence[int], inputs: Tensor, labels: Tensor, *, players: Players) -> HostEvaluation:
+        """Evaluate `rows` on shared examples [B, D], [B], under all coalitions of `players`."""
         ...
 
     def finite_rows(self) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from torch import Tensor, optim
 
 from accredit.errors import InvalidArgument
 from accredit.growth.catalogue import Kind
-from accredit.growth.hosts import HostEvaluation
+from accredit.growth.hosts import HostEvaluation, Players
 from accredit.growth.network import GrowingNetwork
 from accredit.growth.slot import Slot
 from accredit.growth.stage import Stage
@@ -90,27 +90,30 @@ class LoopedHosts:
         )
 
     @torch.no_grad()
-    def evaluate(self, rows: Sequence[int], inputs: Tensor, labels: Tensor, *, factorial: bool) -> HostEvaluation:
+    def evaluate(self, rows: Sequence[int], inputs: Tensor, labels: Tensor, *, players: Players) -> HostEvaluation:
         """Evaluate `rows` on shared examples, host by host.
 
         Args:
             rows: R rows of hosts.
             inputs: [B, ...].
             labels: [B] int64.
-            factorial: all coalitions of the live grafts, else the full one alone.
+            players: what is switched.
         """
-        slots = range(self.kinds.shape[1])
-        live = tuple(s for s in slots if any(self.networks[r].slots[s].is_live for r in rows)) if factorial else ()
-        answer = labels.view(1, -1, 1).expand(2 ** len(live), -1, 1)
+        switched = tuple(
+            slot
+            for slot in range(self.kinds.shape[1])
+            if any(_plays(self.networks[row].slots[slot], players) for row in rows)
+        )
+        answer = labels.view(1, -1, 1).expand(2 ** len(switched), -1, 1)
         losses, correct = [], []
         for row in rows:
             network = self.networks[row]
             was_training = network.training
-            logits = _coalitions(network.eval(), inputs, live)
+            logits = _coalitions(network.eval(), inputs, switched, players)
             network.train(was_training)
             losses.append(logits.logsumexp(-1) - logits.gather(-1, answer).squeeze(-1))
             correct.append((logits.argmax(-1) == labels).float())
-        return HostEvaluation(slots=live, log_loss=torch.stack(losses), is_correct=torch.stack(correct))
+        return HostEvaluation(slots=switched, log_loss=torch.stack(losses), is_correct=torch.stack(correct))
 
     def finite_rows(self) -> NDArray[np.bool_]:
         """Tell for each host whether all of its weights are finite, [E]."""
@@ -192,13 +195,23 @@ def _train_one(network: GrowingNetwork, optimizer: optim.Optimizer, inputs: Tens
     return loss.detach()
 
 
-def _coalitions(network: GrowingNetwork, inputs: Tensor, live: Sequence[int]) -> Tensor:
+def _plays(slot: Slot, players: Players) -> bool:
+    match players:
+        case Players.NOBODY:
+            return False
+        case Players.LIVE:
+            return slot.is_live
+        case Players.CANDIDATES:
+            return slot.stage == Stage.TRAINING
+
+
+def _coalitions(network: GrowingNetwork, inputs: Tensor, switched: Sequence[int], players: Players) -> Tensor:
     """Return logits [C, B, K], sharing what coalitions have in common up to each slot."""
-    varied = {id(network.slots[slot]) for slot in live}
+    varied = {id(network.slots[slot]) for slot in switched}
     hidden = [inputs]
     for layer in network.layers:
         if isinstance(layer, Slot) and id(layer) in varied:
-            hidden = hidden + [layer(h) for h in hidden]
+            hidden += [layer.shadow(h) if players == Players.CANDIDATES else layer(h) for h in hidden]
         else:
             hidden = [layer(h) for h in hidden]
     return torch.stack(hidden)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from accredit.errors import InvalidArgument
 from accredit.growth.catalogue import Activation, VectorKind
-from accredit.growth.hosts import HostEvaluation
+from accredit.growth.hosts import HostEvaluation, Players
 from accredit.growth.network import GrowingNetwork
 from accredit.growth.stack_layout import SlotWeights, StackLayout, clear_slot, read_graft, write_graft
 from accredit.growth.stage import Stage
@@ -124,25 +124,31 @@ class StackedHosts:
         return losses[: self.num_hosts].detach()
 
     @torch.no_grad()
-    def evaluate(self, rows: Sequence[int], inputs: Tensor, labels: Tensor, *, factorial: bool) -> HostEvaluation:
+    def evaluate(self, rows: Sequence[int], inputs: Tensor, labels: Tensor, *, players: Players) -> HostEvaluation:
         """Evaluate `rows` on shared examples, sharing what coalitions have in common up to each slot.
 
         Args:
             rows: R rows of hosts.
             inputs: [B, D].
             labels: [B] int64.
-            factorial: all coalitions of the live grafts, else the full one alone.
+            players: what is switched.
         """
         chosen = torch.tensor(rows, dtype=torch.int64)
-        alphas = torch.from_numpy(self.alphas).float()[chosen]
-        live = tuple(int(slot) for slot in torch.nonzero((alphas > 0).any(0)).flatten()) if factorial else ()
+        alphas = self.alphas[rows]
+        switched = {
+            Players.NOBODY: np.zeros_like(alphas, dtype=bool),
+            Players.LIVE: alphas > 0,
+            Players.CANDIDATES: self.stages[rows] == Stage.TRAINING,
+        }[players]
+        weights = torch.from_numpy(np.where(switched & (players == Players.CANDIDATES), 1.0, alphas)).float()
+        slots = tuple(np.flatnonzero(switched.any(axis=0)).tolist())
         shared = inputs.expand(len(rows), *inputs.shape)
-        logits = self._forward(self.weights[chosen], self.floor[chosen], alphas, shared, both_ways=live)
-        by_coalition = logits.view(len(rows), 2 ** len(live), len(labels), logits.shape[-1])
+        logits = self._forward(self.weights[chosen], self.floor[chosen], weights, shared, both_ways=slots)
+        by_coalition = logits.view(len(rows), 2 ** len(slots), len(labels), logits.shape[-1])
         answer = labels.view(1, 1, -1, 1).expand(*by_coalition.shape[:-1], 1)
         at_label = by_coalition.gather(-1, answer).squeeze(-1)
         return HostEvaluation(
-            slots=live,
+            slots=slots,
             log_loss=by_coalition.logsumexp(-1) - at_label,
             is_correct=(by_coalition.argmax(-1) == labels).float(),
         )

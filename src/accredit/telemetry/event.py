@@ -21,6 +21,8 @@ class Origin:
     """Episodes of that environment before this one, from 0."""
     step: int | None = None
     """Steps of the episode that were over when it happened, from 0."""
+    game: str | None = None
+    """Which question a matrix answers, where one environment asks several at the same time."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from accredit.growth.hosts import Hosts
+from accredit.growth.hosts import Hosts, Players
 from accredit.training.data import Examples
 from accredit.training.task import Task
 
@@ -86,7 +86,7 @@ class Controls:
         rows = range(len(seeds))
 
         def measured() -> NDArray[np.float64]:
-            outcome = hosts.evaluate(rows, reward.inputs, reward.labels, factorial=False)
+            outcome = hosts.evaluate(rows, reward.inputs, reward.labels, players=Players.NOBODY)
             losses: NDArray[np.float64] = outcome.log_loss[:, 0].double().mean(1).numpy()
             return np.where(np.isfinite(losses), losses, np.inf)
 

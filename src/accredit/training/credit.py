@@ -1,6 +1,9 @@
-"""Who earns what, now: exact Shapley values of every live graft from one evaluation of all coalitions.
+"""Who earns what, now: exact Shapley values from one evaluation of all coalitions.
 
-"On" means the current blend weight.  Removal cost is not causal contribution: the host has adapted to its grafts.
+Two games, never mixed in one matrix.  `live`: the players are the live grafts, on means the current blend weight; a
+value says what removal would cost.  `candidates`: the players are the grafts in training, on means alpha = 1; a value
+says what insertion would bring to a host that has not adapted to the graft.  The two are not the same, and neither is a
+causal contribution: a host adapts even to a graft that harms it, and then misses it when it is gone.
 
 S slots, R rows, B examples.
 """
@@ -29,17 +32,12 @@ AttributionEvent = CoalitionsEvaluated | ContributionsEstimated
 
 @dataclass(frozen=True, kw_only=True)
 class Credit:
-    """Contributions of the slots of one host; NaN where a slot has no live graft."""
+    """Contributions of the slots of one host; NaN where a slot has no player."""
 
-    contribution: NDArray[np.float64]
-    """To the log-loss, nats, positive helps, [S]."""
-    contribution_error: NDArray[np.float64]
-    """Standard error over the examples, [S]."""
-    accuracy_contribution: NDArray[np.float64]
-    """To the accuracy, positive helps, [S]."""
-    accuracy_error: NDArray[np.float64]
-    """[S]."""
-    is_proven: NDArray[np.bool_]
+    values: NDArray[np.float64]
+    """Contribution to the log-loss (nats, positive helps), its standard error over the examples, contribution to the
+    accuracy (positive helps), its standard error, [4, S]."""
+    is_positive: NDArray[np.bool_]
     """Contribution to the log-loss positive with significance, [S]."""
 
 
@@ -48,7 +46,7 @@ class Creditor:
 
     Args:
         slot_names: S names, the players.
-        confidence: level at which a contribution counts as proven, in (0, 1).
+        confidence: level at which a contribution counts as positive, in (0, 1).
         on_event: gets the events of every matrix.
     """
 
@@ -70,17 +68,17 @@ class Creditor:
         self._engine = CounterfactualEngine(self.config, on_event=on_event)
 
     def matrix(
-        self, evaluation: HostEvaluation, row: int, live: tuple[int, ...], origin: Origin
+        self, evaluation: HostEvaluation, row: int, slots: tuple[int, ...], origin: Origin
     ) -> CounterfactualMatrix:
-        """Return the matrix of one host: all coalitions of its live slots, per example.
+        """Return the matrix of one host: all coalitions of its players, per example.
 
         Args:
             evaluation: of all coalitions, of a group of hosts.
             row: the host in that group.
-            live: its live slots, a part of `evaluation.slots`.
+            slots: its players, a part of `evaluation.slots`.
             origin: what the events carry.
         """
-        bits = torch.tensor([1 << evaluation.slots.index(slot) for slot in live])
+        bits = torch.tensor([1 << evaluation.slots.index(slot) for slot in slots])
 
         def value(masks: Tensor) -> Mapping[str, Tensor]:
             coalitions = (masks * bits).sum(1)
@@ -89,21 +87,15 @@ class Creditor:
                 ACCURACY.name: evaluation.is_correct[row, coalitions],
             }
 
-        return self._engine.compute_matrix([self.slot_names[slot] for slot in live], value, origin=origin)
+        return self._engine.compute_matrix([self.slot_names[slot] for slot in slots], value, origin=origin)
 
-    def measure(self, evaluation: HostEvaluation, row: int, live: tuple[int, ...], origin: Origin) -> Credit:
-        """Return what each live slot of one host earns."""
-        matrix = self.matrix(evaluation, row, live, origin)
+    def measure(self, evaluation: HostEvaluation, row: int, slots: tuple[int, ...], origin: Origin) -> Credit:
+        """Return what each player of one host earns."""
+        matrix = self.matrix(evaluation, row, slots, origin)
         losses, accuracies = matrix.shapley(LOG_LOSS.name), matrix.shapley(ACCURACY.name)
         table = np.full((5, len(self.slot_names)), np.nan)
         columns = (losses.contributions, losses.stderr, accuracies.contributions, accuracies.stderr)
         for values, part in zip(table, (*columns, losses.half_widths(self.confidence)), strict=True):
             if part is not None:
-                values[list(live)] = part
-        return Credit(
-            contribution=table[0],
-            contribution_error=table[1],
-            accuracy_contribution=table[2],
-            accuracy_error=table[3],
-            is_proven=table[0] > table[4],
-        )
+                values[list(slots)] = part
+        return Credit(values=table[:4], is_positive=table[0] > table[4])

@@ -42,7 +42,9 @@ SPLIT_SEED = (
 
 
 def digits() -> Splits:
-    """Return scikit-learn's 1,797 embedded digits, 8 x 8 pixels scaled to [0, 1]: 900 train, 400 reward, 497 test.
+    """Return scikit-learn's 1,797 embedded digits: 900 train, 400 reward, 497 test.
+
+    The 8 x 8 pixels are scaled to [0, 1] and centred by their means over the train split.
 
     Raises:
         MissingExtra: scikit-learn is not installed.
@@ -57,6 +59,7 @@ def digits() -> Splits:
     pixels, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
     inputs = torch.from_numpy((pixels[order] / 16.0).astype(np.float32))
+    inputs -= inputs[:900].mean(0)
     targets = torch.from_numpy(labels[order].astype(np.int64))
     ends = (0, 900, 1300, len(labels))
     train, reward, test = (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accredit.growth.blend import blend_weight
-from accredit.growth.hosts import Hosts
+from accredit.growth.hosts import HostEvaluation, Hosts, Players
 from accredit.growth.stage import Operation, Stage, after_blend, transition
 from accredit.telemetry.event import Event, HostDiverged, Origin, StageChanged, StepCompleted
 from accredit.training.action import Action, ActionTable
@@ -29,7 +29,7 @@ from accredit.training.task import Task
 EMPTY = -1
 STATE_ARRAYS = (
     "seeds", "episode", "time", "stages", "kinds", "ages", "blend_ages", "alphas", "loss", "accuracy", "last_gain",
-    "credit", "proven",
+    "credit", "proven", "welcome",
 )  # fmt: skip
 
 
@@ -84,6 +84,7 @@ class Episodes:
         self.loss, self.accuracy, self.last_gain = np.zeros((3, environments))
         self.credit = np.full((4, environments, slots), np.nan)
         self.proven = np.zeros((environments, slots), dtype=bool)
+        self.welcome = np.zeros((environments, slots), dtype=bool)  # positive when last measured as a candidate
         self._indices = torch.zeros(
             environments, config.steps, config.minibatches, config.batch_size, dtype=torch.int64
         )
@@ -270,31 +271,51 @@ class Episodes:
         self.kinds[row, slot] = EMPTY
         self.ages[row, slot] = self.blend_ages[row, slot] = 0
         self.alphas[row, slot] = 0.0
+        self.welcome[row, slot] = False
 
     def _evaluate(self, rows: Sequence[int]) -> None:
         """Evaluate `rows` on the reward split; credit the live grafts of each."""
         self.credit[:, rows] = np.nan
         self.proven[rows] = False
         reward = self.task.splits.reward
-        growing = [row for row in rows if (self.alphas[row] > 0).any()]
-        for group in (growing, [row for row in rows if not (self.alphas[row] > 0).any()]):
-            if not group:
+        live, training = self.alphas > 0, self.stages == Stage.TRAINING
+        grows = live.any(axis=1)
+        for players in (Players.LIVE, Players.NOBODY):
+            group = [row for row in rows if grows[row] == (players == Players.LIVE)]
+            if group:
+                outcome = self.hosts.evaluate(group, reward.inputs, reward.labels, players=players)
+                losses = outcome.log_loss[:, -1].double().mean(1).numpy()
+                self.loss[group] = np.where(np.isfinite(losses), losses, np.inf)
+                self.accuracy[group] = outcome.is_correct[:, -1].double().mean(1).numpy()
+                if players == Players.LIVE:
+                    self._give_credit(group, outcome, live, players)
+        candidates = [row for row in rows if training[row].any()]
+        if candidates:
+            outcome = self.hosts.evaluate(candidates, reward.inputs, reward.labels, players=Players.CANDIDATES)
+            self._give_credit(candidates, outcome, training, Players.CANDIDATES)
+        # Removal cost alone proves nothing: a host adapts even to a graft that harms it, and then misses it.
+        self.proven[rows] &= self.welcome[rows]
+
+    def _give_credit(
+        self, group: Sequence[int], outcome: HostEvaluation, plays: NDArray[np.bool_], players: Players
+    ) -> None:
+        """Credit the grafts of each host of a group that play."""
+        for at, row in enumerate(group):
+            if not bool(torch.isfinite(outcome.log_loss[at]).all()):
                 continue
-            outcome = self.hosts.evaluate(group, reward.inputs, reward.labels, factorial=True)
-            losses = outcome.log_loss[:, -1].double().mean(1).numpy()
-            self.loss[group] = np.where(np.isfinite(losses), losses, np.inf)
-            self.accuracy[group] = outcome.is_correct[:, -1].double().mean(1).numpy()
-            for at, row in enumerate(group):
-                live = tuple(np.flatnonzero(self.alphas[row] > 0).tolist())
-                if live and np.isfinite(losses[at]):
-                    credit = self.creditor.measure(outcome, at, live, self._origin(row))
-                    self.credit[:, row] = (
-                        credit.contribution,
-                        credit.contribution_error,
-                        credit.accuracy_contribution,
-                        credit.accuracy_error,
-                    )
-                    self.proven[row] = credit.is_proven
+            slots = np.flatnonzero(plays[row])
+            origin = Origin(
+                environment=self.names[row],
+                episode=int(self.episode[row]),
+                step=int(self.time[row]),
+                game=players.value,
+            )
+            credit = self.creditor.measure(outcome, at, tuple(slots.tolist()), origin)
+            self.credit[:, row, slots] = credit.values[:, slots]
+            if players == Players.CANDIDATES:
+                self.welcome[row, slots] = credit.is_positive[slots]
+            else:
+                self.proven[row, slots] = credit.is_positive[slots]
 
     def _origin(self, row: int) -> Origin:
         return Origin(environment=self.names[row], episode=int(self.episode[row]), step=int(self.time[row]))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from scipy import stats
 
+from accredit.growth.hosts import Players
 from accredit.moments import moments_of
 from accredit.telemetry.event import Event, HostGrown, Origin
 from accredit.training.baselines import Calibrator, Greedy, NoGrowth, Policy, RandomPolicy, Schedule, View
@@ -97,6 +98,18 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a schedule fixes: slots in the order of grafting, and a row of the catalogue for each slot."""
+
+    order: tuple[int, ...]
+    kinds: tuple[int, ...]
+
+    def describe(self, task: Task) -> str:
+        """Return the plan in words."""
+        return ", then ".join(f"{task.kind_names[self.kinds[slot]]} at {task.slot_names[slot]}" for slot in self.order)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contribution:
     """One committed graft of one host."""
 
@@ -131,8 +144,7 @@ def compare(
         on_event: gets the events of all hosts.
         progress: called with steps done and planned.
     """
-    orders = list(itertools.permutations(range(len(task.slot_names))))
-    planned = config.evaluation.calibration_episodes + len(orders) + 6
+    planned = config.evaluation.calibration_episodes + len(list(_plans(task, ()))) + 6
     count = itertools.count(1)
 
     def tick() -> None:
@@ -140,7 +152,7 @@ def compare(
             progress(next(count), planned)
 
     kinds = _calibrate(task, config, tick)
-    order = _best_order(task, config, orders, kinds, tick)
+    plan = _best_plan(task, config, kinds, tick)
     view = _view(task, config)
 
     def generator(*parts: int) -> np.random.Generator:
@@ -150,7 +162,7 @@ def compare(
         LEARNED: learned,
         "greedy, calibrated": Greedy(view, generator(0), kinds=kinds),
         "greedy, random kinds": Greedy(view, generator(1)),
-        "best schedule": Schedule(view, order, kinds=kinds),
+        "best schedule": Schedule(view, plan.order, kinds=plan.kinds),
         "random": RandomPolicy(generator(2)),
         NO_GROWTH: NoGrowth(),
     }
@@ -164,7 +176,7 @@ def compare(
         grafts=_graft_rows(task, measured[LEARNED].contributions, confidence),
         hosts=config.evaluation.hosts,
         confidence=confidence,
-        schedule=" > ".join(task.slot_names[slot] for slot in order),
+        schedule=plan.describe(task),
         calibrated_kinds=tuple(task.kind_names[kind] for kind in kinds),
     )
 
@@ -208,22 +220,28 @@ def _calibrate(task: Task, config: TrainConfig, tick: Callable[[], None]) -> tup
     return calibrator.best_kinds()
 
 
-def _best_order(
-    task: Task,
-    config: TrainConfig,
-    orders: Sequence[tuple[int, ...]],
-    kinds: tuple[int, ...],
-    tick: Callable[[], None],
-) -> tuple[int, ...]:
-    """Return the order of slots whose schedule reached the lowest mean log-loss on the reward split of design hosts."""
+def _plans(task: Task, calibrated: tuple[int, ...]) -> Iterator[Plan]:
+    """Yield the schedules that compete: every order of the slots, with calibrated kinds or one kind everywhere.
+
+    Kinds that were planted to harm do not compete.
+    """
+    useful = [row for row, kind in enumerate(task.catalogue) if not kind.dropped]
+    uniform = [(kind,) * len(task.slot_names) for kind in useful]
+    for kinds in (calibrated, uniform[0], uniform[-1]):
+        for order in itertools.permutations(range(len(task.slot_names))):
+            yield Plan(order=order, kinds=kinds)
+
+
+def _best_plan(task: Task, config: TrainConfig, calibrated: tuple[int, ...], tick: Callable[[], None]) -> Plan:
+    """Return the schedule that reached the lowest mean log-loss on the reward split of design hosts."""
     names = [f"design-{row:03d}" for row in range(config.environments)]
     episodes, view = _episodes(task, config, names), _view(task, config)
-    seeds, reached = _design_hosts(config, config.environments), []
-    for order in orders:
-        play(episodes, Schedule(view, order, kinds=kinds), seeds)
+    seeds, plans, reached = _design_hosts(config, config.environments), list(_plans(task, calibrated)), []
+    for plan in plans:
+        play(episodes, Schedule(view, plan.order, kinds=plan.kinds), seeds)
         reached.append(float(np.minimum(episodes.loss, config.episode.reward.loss_cap).mean()))
         tick()
-    return orders[int(np.argmin(reached))]
+    return plans[int(np.argmin(reached))]
 
 
 def _measure(task: Task, config: TrainConfig, name: str, policy: Policy, on_event: Callable[[Event], None]) -> Measured:
@@ -236,7 +254,7 @@ def _measure(task: Task, config: TrainConfig, name: str, policy: Policy, on_even
     hosts, contributions = [], []
     for row in range(count):
         # One host at a time: all coalitions of all hosts over the test split would be the largest tensor of the run.
-        outcome = episodes.hosts.evaluate([row], test.inputs, test.labels, factorial=True)
+        outcome = episodes.hosts.evaluate([row], test.inputs, test.labels, players=Players.LIVE)
         committed = [int(slot) for slot in np.flatnonzero(episodes.alphas[row] > 0)]
         kinds = [task.kind_names[episodes.kinds[row, slot]] for slot in committed]
         origin = Origin(environment=f"{episodes.names[row]}-test", episode=0, step=config.episode.steps)
