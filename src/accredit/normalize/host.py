@@ -63,9 +63,17 @@ def absorb(state: Exact, *, rest: float, first: Numbers, second: Numbers) -> Non
 
 def update_small(state: Exact, rows: Numbers, *, share: float) -> bool:
     """Merge a small batch into `state` [2, D]; False, and nothing done, where a number is not finite."""
+    if rows.dtype == np.float64:
+        # only there a square can overflow; the warning control costs as much as the arithmetic
+        with np.errstate(over="ignore"):
+            return _update_small(state, rows, share=share)
+    return _update_small(state, rows, share=share)
+
+
+def _update_small(state: Exact, rows: Numbers, *, share: float) -> bool:
     distance: Exact = np.subtract(rows, state[0], dtype=np.float64)
     flat = distance.reshape(-1)
-    # one BLAS call finds NaN, infinities and squares that overflow, and raises no floating point warning
+    # one BLAS call finds NaN, infinities and squares that overflow
     if not flat.dot(flat) < LARGEST**2:
         return False
     weights = _ones(len(rows)) * (share / len(rows))
@@ -75,6 +83,7 @@ def update_small(state: Exact, rows: Numbers, *, share: float) -> bool:
     return True
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def update_large(state: Exact, rows: Tensor, *, share: float) -> bool:
     """Merge a large batch into `state` [2, D]; False, and nothing done, where float32 cannot hold the squares."""
     near = state[0].astype(np.float32)
@@ -113,6 +122,13 @@ def finite_rows(rows: Tensor) -> Tensor:
 
 def standardize_small(rows: Numbers, state: Exact, *, epsilon: float, clip: float) -> Exact:
     """Standard scores [..., D] in float64, bounded by `clip`, NaN as 0; see `accredit.normalize.batch.standardize`."""
+    if rows.dtype == np.float64:
+        with np.errstate(over="ignore"):
+            return _standardize_small(rows, state, epsilon=epsilon, clip=clip)
+    return _standardize_small(rows, state, epsilon=epsilon, clip=clip)
+
+
+def _standardize_small(rows: Numbers, state: Exact, *, epsilon: float, clip: float) -> Exact:
     score: Exact = np.subtract(rows, state[0], dtype=np.float64)
     scale = np.maximum(state[1], epsilon)
     np.sqrt(scale, out=scale)
@@ -125,15 +141,16 @@ def standardize_small(rows: Numbers, state: Exact, *, epsilon: float, clip: floa
     return score
 
 
+@np.errstate(over="ignore")
 def standardize_large(rows: Tensor, state: Exact, *, epsilon: float, clip: float) -> Tensor:
     """`standardize_small` for many rows: float64 stays float64, all else is worked on in float32."""
     scale = np.maximum(state[1], epsilon)
     np.sqrt(scale, out=scale)
     np.reciprocal(scale, out=scale)
-    if rows.dtype == torch.float64:
-        score = (rows - torch.from_numpy(state[0])).mul_(torch.from_numpy(scale))
+    near = state[0].astype(np.float32)
+    if rows.dtype == torch.float64 or not near.dot(near) < np.inf:
+        score = (rows.double() - torch.from_numpy(state[0])).mul_(torch.from_numpy(scale))
     else:
-        near = state[0].astype(np.float32)
         shift = torch.from_numpy(near)
         score = rows - shift if rows.dtype == torch.float32 else rows.float().sub_(shift)
         beyond = np.subtract(near, state[0], dtype=np.float64)
