@@ -1,0 +1,43 @@
+# Needs python3.11 (or newer), make and pip; everything else goes into .venv.
+#   make run         the main job: grow hosts on digits, compare, report      (ARGS="--quick")
+#   make test        all tests that take seconds                              make test-long: the rest
+#   make check       format, lint, strict types, layers, examples in docstrings
+#   PIPFLAGS="--index-url ..." points pip elsewhere, for example at a CPU build of torch
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet $(PIPFLAGS) -c constraints.txt
+STAMP := $(VENV)/.installed
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: run test test-long check clean
+
+run: $(STAMP)-grow
+	$(BIN)/accredit grow $(ARGS)
+
+test: $(STAMP)-test
+	$(BIN)/pytest -n 2 --dist worksteal -m "not long" $(ARGS)
+
+test-long: $(STAMP)-test
+	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+
+check: $(STAMP)-check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest --doctest-modules -q -n 2 src/accredit
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# torch comes first and alone, so that the version of constraints.txt decides which build is taken.
+$(STAMP)-torch: constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	touch $@
+
+$(STAMP)-%: $(STAMP)-torch pyproject.toml
+	$(PIP) -e ".[$*]"
+	touch $@
