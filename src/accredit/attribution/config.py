@@ -48,8 +48,8 @@ class CounterfactualConfig:
     bootstrap_replicates: int = 200
     """Poisson bootstrap replicates of the validation set for sampled matrices; 200 gives the standard error to 5 %."""
     max_example_bytes: int = 268_435_456
-    """Most memory for values per example, which are what the data part of the uncertainty comes from; above it only
-    what that part needs is kept (see `ExampleStore`). Default 256 MiB."""
+    """Most memory for the values per example of a whole matrix, 8 bytes for each coalition, output and example; a value
+    function that returns more is refused at its first call. Default 256 MiB."""
 
     def __post_init__(self) -> None:
         """Check every field and the names of the outputs."""

@@ -242,6 +242,7 @@ def linear_index(column: OutputColumn, coefficients: FloatArray, *, name: str) -
             stderr_data=None if stderr is None else float(stderr[at]),
             data_degrees_of_freedom=math.inf if part is None else part.degrees_of_freedom,
             n_evaluations=int(np.count_nonzero(coefficients[:, at])),
+            error_share=column.error_share,
         )
         for at, player in enumerate(column.players)
     }

@@ -110,7 +110,10 @@ class CounterfactualEngine:
             foreign = count_foreign(matrix.evaluations.masks, plan)
             plan = within_budget(plan, foreign, budget=self.config.max_evaluations)
         recorder = Recorder(
-            names, n_outputs=len(self.config.outputs), earlier=None if matrix is None else matrix.evaluations
+            names,
+            n_outputs=len(self.config.outputs),
+            earlier=None if matrix is None else matrix.evaluations,
+            most_columns=self.config.max_example_bytes / (8 * len(plan.masks)),
         )
         journal = None if path is None else self._journal(Path(path), names, plan, stored=stored, matrix=matrix)
         session = Session(

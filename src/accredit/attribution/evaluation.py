@@ -6,6 +6,7 @@ only checked, finite, complete rows get in, and everything else becomes a failur
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -259,9 +260,12 @@ def _as_float64(name: str, values: Tensor, *, n_coalitions: int) -> FloatArray:
 class Recorder:
     """The rows of one matrix while it grows: which are there, which failed; the only state of an evaluation."""
 
-    def __init__(self, players: tuple[str, ...], *, n_outputs: int, earlier: Evaluations | None) -> None:
-        """Begin with the rows of an earlier matrix, or with none."""
+    def __init__(
+        self, players: tuple[str, ...], *, n_outputs: int, earlier: Evaluations | None, most_columns: float = math.inf
+    ) -> None:
+        """Begin with the rows of an earlier matrix, or with none; `most_columns` bounds the examples of all outputs."""
         self.players = players
+        self.most_columns = most_columns
         self.parts = [no_evaluations(len(players), n_outputs) if earlier is None else earlier]
         self.known = set(coalition_keys(self.parts[0].masks))
         self.failures: dict[str, Failure] = {}
@@ -292,9 +296,11 @@ class Recorder:
         return self.parts[0]
 
     def _with_same_examples(self, result: CallResult) -> CallResult:
-        """The result, or failures where its rows do not fit the rows before."""
-        if not (len(self.parts[0]) and len(result.finished)):
+        """The result, or failures where its rows do not fit the rows before, or the memory."""
+        if not len(result.finished):
             return result
+        if not len(self.parts[0]):
+            return self._within_memory(result)
         before, now = ([n_examples(block) for block in part.examples] for part in (self.parts[0], result.finished))
         if before == now:
             return result
@@ -303,6 +309,20 @@ class Recorder:
             "(None: averaged); evaluate the same examples under every coalition."
         )
         return failed_call(result.finished.masks, message, players=self.players, n_outputs=len(before))
+
+    def _within_memory(self, result: CallResult) -> CallResult:
+        """The first result, or failures where so many examples for all coalitions would not fit."""
+        columns = sum(n_examples(block) or 0 for block in result.finished.examples)
+        if columns <= self.most_columns:
+            return result
+        message = (
+            f"`value_function` returned values over {columns} examples of all outputs, wanted at most "
+            f"{int(self.most_columns)} for so many coalitions; raise `max_example_bytes`, use fewer examples, or "
+            "return averages."
+        )
+        return failed_call(
+            result.finished.masks, message, players=self.players, n_outputs=len(result.finished.examples)
+        )
 
 
 def n_examples(block: FloatArray | None) -> int | None:

@@ -53,7 +53,7 @@ class UnanimitySum:
         """Values [M] of masks [M, N]."""
         total = torch.zeros(len(masks), dtype=torch.float64)
         for group, weight in zip(self.groups, self.weights, strict=True):
-            total += weight * masks[:, list(group)].all(dim=1)
+            total += weight * masks[:, list(group)].all(dim=1).double()
         return {"value": total}
 
     @cached_property
