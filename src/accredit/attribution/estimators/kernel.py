@@ -268,7 +268,8 @@ def shapley_covariance(masks: MaskArray, *, table: FloatArray) -> FloatArray:
     size = masks.sum(axis=1)
     inside = table[np.maximum(size - 1, 0)][:, None]
     outside = table[np.minimum(n_players - 1 - size, n_players - 1)][:, None]
-    return np.where(masks, inside, -outside)
+    covariance: FloatArray = np.where(masks, inside, -outside)
+    return covariance
 
 
 def interaction_covariance(masks: MaskArray, *, table: FloatArray) -> FloatArray:

@@ -1,6 +1,6 @@
 """Shapley values from complement pairs: Gaussian processes on the odd part of the game, averaged by evidence.
 
-Axes: C complement pairs, N players, R columns of values, L weights of the linear part, H hypotheses.
+Axes: C complement pairs, N players, R columns of values.
 """
 
 from __future__ import annotations
@@ -8,50 +8,46 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.linalg import cholesky, eigh, solve_triangular
 
+from accredit.attribution.estimators.conditioning import NOISE, Posterior, average, posterior, whiten
 from accredit.attribution.estimators.kernel import OddKernel, PairGeometry, shapley_covariance
-from accredit.attribution.estimators.mixture import NEGLIGIBLE, default_hypotheses, tempered_weights
+from accredit.attribution.estimators.mixture import NEGLIGIBLE, ROUGH, default_hypotheses, tempered_weights
 from accredit.attribution.estimators.pairing import paired_values
+from accredit.attribution.estimators.player_lengths import fit_player_lengths
 from accredit.attribution.protocols import FittedValues, FloatArray, MaskArray
+from accredit.errors import InvalidArgument
 
-LINEAR_VARIANCES = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
+SCREEN = 96
+"""Pairs, at least, on which hypotheses are screened and the lengths of the players are fitted."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Posterior:
-    """What one hypothesis makes of the data, for each weight of the linear part."""
-
-    log_evidence: FloatArray
-    """Up to a constant, [L, R]."""
-    mean: FloatArray
-    """Of the Shapley values, [L, N, R]."""
-    scale: FloatArray
-    """Estimated variance of the process, [L, R]."""
-    covariance: FloatArray
-    """Of the Shapley values in units of `scale`, [L, N, N]."""
+SCREEN_MARGIN = 10.0
+"""A hypothesis whose log evidence on the screening pairs is so far below the best is not fitted to the rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairProcess:
     """Shapley values from the odd part of the game, modelled as a mixture of Gaussian processes.
 
-    The odd part o(S) = (v(S) - v(S^c)) / 2 decides the Shapley values, phi_i = E[o(S + i) - o(S)]. Under hypothesis
-    h it is beta'z(S) + g(S) with z = +1 / -1 for on / off, beta ~ N(0, s l/N), g ~ GP(0, s k_h) and a free scale s.
-    Posterior mean and covariance of phi follow in closed form; hypotheses (42 kernels, 6 weights l) are averaged with
-    their evidence to the power 0.4.
+    The odd part o(S) = (v(S) - v(S^c)) / 2 decides the Shapley values, phi_i = E[o(S + i) - o(S)]. It is modelled as an
+    additive game plus a Gaussian process, under two families of hypotheses:
 
-    - Estimand: the Shapley values of the game as evaluated. Estimator: posterior mean. All outputs and replicates
-      share the factorisations, not the weights.
-    - Bias: of order of the standard error, shrinking with the number of pairs; none for additive games. Efficiency
+    - 42 covariances that treat all players alike, weighted by their evidence to the power 0.4;
+    - one in which every player has a length of its own, fitted to the data. Its share grows with the number of pairs C
+      to one half at C = 4 N, because N lengths cannot be told from few pairs.
+
+    Posterior mean and covariance follow in closed form, for every column of values.
+
+    - Estimand: the Shapley values of the game as evaluated. Estimator: posterior mean.
+    - Bias: of the order of the standard error, shrinking with the number of pairs; none for additive games. Efficiency
       holds to rounding.
     - Standard error: of the posterior mixture, Student t with C - 2 degrees of freedom. It assumes that the game looks
       like a draw from some mixture of the hypotheses: measured, it covers networks, and too little thresholded games
       (voting, glove) at 4 evaluations a player and below; `caution` then says so.
-    - Cost: no evaluation beyond the pairs; O(C^3) per hypothesis.
+    - Cost: no evaluation beyond the pairs; O(C^3) per hypothesis. Columns share all factorisations, and the fitted
+      lengths: pass together what belongs together, such as an output and its replicates.
 
-    Source: Rasmussen and Williams (2006), eq. 2.25-2.30 and 2.42 (linear part by Woodbury); odd part: OddSHAP (2026).
-    Differs from both in the tempered average over kernels.
+    Source: Rasmussen and Williams (2006), chapters 2 and 5; odd part: OddSHAP (2026). Differs from both in the tempered
+    average over kernels and in the two families.
 
     Example:
         >>> from accredit.attribution.design import ComplementPairDesign
@@ -62,11 +58,22 @@ class PairProcess:
     """
 
     hypotheses: tuple[OddKernel, ...] = field(default_factory=default_hypotheses)
-    """Kernels of the odd part."""
-    linear_variances: tuple[float, ...] = LINEAR_VARIANCES
-    """Prior variances l of the linear part, as multiples of the process's."""
-    noise: float = 1e-8
+    """Covariances that treat all players alike."""
+    individual_share: float = 0.5
+    """Weight of the family with a length for each player from C = 4 N pairs on, in [0, 1)."""
+    noise: float = NOISE
     """Variance of an error of the values themselves, as a share of the process's; larger where a value is noisy."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.individual_share < 1:
+            raise InvalidArgument(
+                f"`individual_share` is {self.individual_share}, but the other family needs some weight; pass a share"
+                " in [0, 1)."
+            )
+        if not self.noise > 0:
+            raise InvalidArgument(
+                f"`noise` is {self.noise}, but the factorisations need some; pass a number above 0, such as {NOISE}."
+            )
 
     def __call__(self, masks: MaskArray, values: FloatArray) -> FittedValues:
         """Estimate the Shapley values from the complement pairs among the rows.
@@ -82,8 +89,7 @@ class PairProcess:
         pairs = paired_values(masks, values)
         n_pairs, n_players = pairs.masks.shape
         unit = np.maximum(np.abs(pairs.odd).max(axis=0), np.finfo(np.float64).tiny)
-        posteriors = self._posteriors(pairs.masks, pairs.odd / unit)
-        value, covariance = _average(posteriors)
+        value, covariance = self._mixture(pairs.masks, pairs.odd / unit)
         value, covariance = value * unit, covariance * np.square(unit)[:, None, None]
         value = value + (pairs.total - value.sum(axis=0)) / n_players
         variance = np.einsum("rpp->pr", covariance)
@@ -97,95 +103,65 @@ class PairProcess:
             caution=_caution(n_pairs, n_players),
         )
 
-    def _posteriors(self, masks: MaskArray, odd: FloatArray) -> list[_Posterior]:
-        """Return the posteriors of the hypotheses that are not negligible beside one before them."""
+    def _mixture(self, masks: MaskArray, odd: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return mean [N, R] and covariance [R, N, N] over both families."""
+        n_pairs, n_players = masks.shape
+        share = self.individual_share * min(1.0, n_pairs / (4 * n_players))
+        alike = self._alike(masks, odd)
+        weight = tempered_weights(np.concatenate([each.log_evidence for each in alike]))
+        if share == 0.0 or n_players == 1:
+            return average(alike, weight)
+        own = self._individual(masks, odd)
+        own_weight = tempered_weights(own.log_evidence)
+        return average([*alike, own], np.concatenate([(1 - share) * weight, share * own_weight]))
+
+    def _alike(self, masks: MaskArray, odd: FloatArray) -> list[Posterior]:
+        """Return the posteriors of the covariances that treat all players alike, less what is negligible."""
         geometry = PairGeometry.of(masks)
         best = np.full(odd.shape[1], -np.inf)
         posteriors = []
-        for hypothesis in self.hypotheses:
-            fit = _fit(hypothesis, geometry, masks, odd, noise=self.noise, variances=self.linear_variances)
-            best = np.maximum(best, fit.log_evidence.max(axis=0))
-            if (fit.log_evidence > best - NEGLIGIBLE).any():
-                posteriors.append(_posterior(fit, hypothesis, masks))
+        for hypothesis in self._screened(geometry, masks, odd):
+            white = whiten(hypothesis.gram(geometry), masks, odd, noise=self.noise)
+            best = np.maximum(best, white.log_evidence.max(axis=0))
+            if (white.log_evidence > best - NEGLIGIBLE).any():
+                table = hypothesis.shapley_table(masks.shape[1])
+                covariance = shapley_covariance(masks, table=table)
+                posteriors.append(posterior(white, covariance, prior=_prior_covariance(hypothesis, table)))
         return posteriors
 
+    def _screened(self, geometry: PairGeometry, masks: MaskArray, odd: FloatArray) -> list[OddKernel]:
+        """Return the hypotheses that do well on the first pairs, for any column; the best first."""
+        n_screen = _n_screen(masks)
+        if n_screen == len(masks):
+            return list(self.hypotheses)
+        first = geometry.first(n_screen)
+        evidence = np.array(
+            [
+                whiten(each.gram(first), masks[:n_screen], odd[:n_screen], noise=self.noise).log_evidence.max(axis=0)
+                for each in self.hypotheses
+            ]
+        )
+        lead = (evidence - evidence.max(axis=0)).max(axis=1)
+        return [self.hypotheses[index] for index in np.argsort(-lead, kind="stable") if lead[index] > -SCREEN_MARGIN]
 
-@dataclass(frozen=True, kw_only=True)
-class _Fit:
-    """One hypothesis whitened: everything its evidence needs."""
-
-    factor: FloatArray
-    """Lower Cholesky factor of the covariance of the process, [C, C]."""
-    odd: FloatArray
-    """Whitened odd part, [C, R]."""
-    sign: FloatArray
-    """Whitened signs of the players, rotated to be orthogonal, [C, N]."""
-    rotation: FloatArray
-    """Columns are the rotated players, [N, N]."""
-    projection: FloatArray
-    """`sign.T @ odd`, [N, R]."""
-    shrinkage: FloatArray
-    """Posterior covariance of the rotated linear part, in units of the scale, [L, N]."""
-    residual: FloatArray
-    """Squares left over, [L, R]."""
-    log_evidence: FloatArray
-    """Up to a constant, [L, R]."""
-
-
-def _fit(
-    hypothesis: OddKernel,
-    geometry: PairGeometry,
-    masks: MaskArray,
-    odd: FloatArray,
-    *,
-    noise: float,
-    variances: tuple[float, ...],
-) -> _Fit:
-    """Whiten the data under one hypothesis and integrate the linear part and the scale out of its evidence."""
-    n_pairs, n_players = masks.shape
-    gram = hypothesis.gram(geometry)
-    gram[np.diag_indices(n_pairs)] += noise
-    factor = cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
-    right = np.concatenate([np.where(masks, 1.0, -1.0), odd], axis=1)
-    white = solve_triangular(factor, right, lower=True, overwrite_b=True, check_finite=False)
-    sign, white_odd = white[:, :n_players], white[:, n_players:]
-    eigenvalue, rotation = eigh(sign.T @ sign, check_finite=False)
-    eigenvalue = np.maximum(eigenvalue, 0.0)
-    sign = sign @ rotation
-    projection = sign.T @ white_odd
-    prior = np.array(variances)[:, None] / n_players
-    shrinkage = prior / (1 + prior * eigenvalue)
-    residual = np.square(white_odd).sum(axis=0) - shrinkage @ np.square(projection)
-    residual = np.maximum(residual, np.finfo(np.float64).tiny)
-    log_determinant = 2 * np.log(np.diag(factor)).sum() + np.log1p(prior * eigenvalue).sum(axis=1)
-    return _Fit(
-        factor=factor,
-        odd=white_odd,
-        sign=sign,
-        rotation=rotation,
-        projection=projection,
-        shrinkage=shrinkage,
-        residual=residual,
-        log_evidence=-0.5 * (n_pairs * np.log(residual) + log_determinant[:, None]),
-    )
+    def _individual(self, masks: MaskArray, odd: FloatArray) -> Posterior:
+        """Return the posterior under a covariance with a length for each player."""
+        n_screen, n_players = _n_screen(masks), masks.shape[1]
+        rough = ROUGH.gram(PairGeometry.of(masks))
+        lengths = fit_player_lengths(masks[:n_screen], odd[:n_screen], rough=rough[:n_screen, :n_screen])
+        share = lengths.rough_share
+        table = ROUGH.shapley_table(n_players)
+        white = whiten((1 - share) * lengths.gram(masks) + share * rough, masks, odd, noise=self.noise)
+        covariance = (1 - share) * lengths.shapley_covariance(masks)
+        covariance += share * shapley_covariance(masks, table=table)
+        prior = (1 - share) * lengths.shapley_prior() + share * _prior_covariance(ROUGH, table)
+        return posterior(white, covariance, prior=prior)
 
 
-def _posterior(fit: _Fit, hypothesis: OddKernel, masks: MaskArray) -> _Posterior:
-    """Return mean and covariance of the Shapley values under one hypothesis, for every weight of the linear part."""
-    n_pairs, n_players = masks.shape
-    table = hypothesis.shapley_table(n_players)
-    covariance = shapley_covariance(masks, table=table)
-    white = solve_triangular(fit.factor, covariance, lower=True, check_finite=False)
-    # an additive game with coefficients beta has odd part beta'z, and its Shapley values are 2 beta
-    linear = 2 * fit.rotation.T - fit.sign.T @ white
-    mean = white.T @ fit.odd + linear.T @ (fit.shrinkage[:, :, None] * fit.projection)
-    process = _prior_covariance(hypothesis, table) - white.T @ white
-    return _Posterior(
-        log_evidence=fit.log_evidence,
-        mean=mean,
-        scale=fit.residual / max(n_pairs - 2, 1),
-        covariance=process + (linear.T * fit.shrinkage[:, None, :]) @ linear,
-    )
+def _n_screen(masks: MaskArray) -> int:
+    """Return how many of the first pairs are enough to screen hypotheses and to fit lengths."""
+    n_pairs, n_players = len(masks), masks.shape[1]
+    return min(n_pairs, max(SCREEN, 3 * n_players))
 
 
 def _prior_covariance(hypothesis: OddKernel, table: FloatArray) -> FloatArray:
@@ -199,21 +175,6 @@ def _prior_covariance(hypothesis: OddKernel, table: FloatArray) -> FloatArray:
     total = 4 * float(hypothesis.gram(everyone)[0, 0])
     between = (total - n_players * variance) / max(n_players * (n_players - 1), 1)
     return np.full((n_players, n_players), between) + (variance - between) * np.eye(n_players)
-
-
-def _average(posteriors: list[_Posterior]) -> tuple[FloatArray, FloatArray]:
-    """Average hypotheses and weights of the linear part: mean [N, R] and covariance [R, N, N] of the mixture."""
-    weight = tempered_weights(np.concatenate([posterior.log_evidence for posterior in posteriors]))
-    mean = np.concatenate([posterior.mean for posterior in posteriors])
-    scale = np.concatenate([posterior.scale for posterior in posteriors])
-    within = np.concatenate([posterior.covariance for posterior in posteriors])
-    average = np.einsum("hr,hnr->nr", weight, mean)
-    apart = np.sqrt(weight)[:, None] * (mean - average)
-    covariance = np.tensordot((weight * scale).T, within, axes=1)
-    covariance += np.einsum("hnr,hkr->rnk", apart, apart, optimize=True)
-    diagonal = np.einsum("rnn->rn", covariance)
-    np.maximum(diagonal, 0.0, out=diagonal)
-    return average, covariance
 
 
 def _caution(n_pairs: int, n_players: int) -> str | None:
