@@ -102,16 +102,25 @@ def test_ablation_evaluates_all_on_each_off_and_all_off():
 
 
 def test_shapley_from_an_ablation_is_missing_and_never_invented():
-    """[R5]"""
+    """[R5] Only (none, all) is a complement pair there; an equal split of v(all) - v(none) would be invented."""
     matrix = compute(GAME, 6, strategy="ablation_only")
-    with pytest.raises(MissingValue):
+    with pytest.raises(MissingValue, match=r"`shapley` got 2 coalitions that pair_process can use, wanted at least 6"):
+        matrix.shapley("value")
+    with pytest.raises(
+        MissingValue, match=r"`Banzhaf` got 8 of 64 coalitions, wanted all of them; continue the matrix"
+    ):
         matrix.banzhaf("value")
-    result = None
-    try:
-        result = matrix.shapley("value")
-    except MissingValue:
-        return
-    assert result.stderr is None
+    assert "`shapley` got 2 coalitions" in str(matrix)
+
+
+def test_leave_one_out_needs_its_coalitions():
+    """[R5] [R11]"""
+    value = SingleCoalitions(lambda mask: Counting(GAME, seconds=0.01)(mask[None]))
+    matrix = compute(value, 6, timeout_s=1e-6)
+    with pytest.raises(
+        MissingValue, match=r"`coalition` \{p1, p2, p3, p4, p5\} is not among the 2 that were evaluated"
+    ):
+        matrix.leave_one_out("value")
 
 
 def test_sampled_values_lie_within_their_intervals():
@@ -140,13 +149,13 @@ def test_design_and_estimator_can_be_replaced():
     assert (np.abs(result.value - game.shapley) <= result.half_widths(0.9999)).all()
 
 
-@pytest.mark.parametrize("n_players", [64, 200])
-def test_many_players_work(n_players):
+@pytest.mark.parametrize(("n_players", "budget"), [(64, 256), (200, 404)])
+def test_many_players_work(n_players, budget):
     """[R1]"""
     game = random_unanimity(n_players, n_groups=40, seed=7)
-    matrix = compute(game, n_players, max_evaluations=3 * n_players)
+    matrix = compute(game, n_players, max_evaluations=budget)
     result = matrix.shapley("value")
-    assert len(set(matrix_texts(matrix))) == len(matrix.masks) <= 3 * n_players
+    assert len(set(matrix_texts(matrix))) == len(matrix.masks) <= budget
     assert result.value.sum() == pytest.approx(result.value_all - result.value_none, abs=1e-9)
 
 
@@ -272,7 +281,7 @@ def test_progress_counts_to_the_plan():
 def test_a_timeout_ends_between_evaluations_and_leaves_a_usable_matrix(executor, wrap):
     """[R9] None and all are always there, and what was evaluated is used."""
     value = Counting(GAME, seconds=0.004)
-    function = value if wrap is None else SingleCoalitions(lambda mask: value(mask[None]))
+    function = value if wrap is None else SingleCoalitions(lambda mask: {"value": value(mask[None])["value"][0]})
     engine = CounterfactualEngine(CounterfactualConfig(timeout_s=0.06, coalitions_per_call=8))
     begin = time.perf_counter()
     matrix = engine.compute_matrix(NAMES, function, executor=executor)
@@ -280,8 +289,6 @@ def test_a_timeout_ends_between_evaluations_and_leaves_a_usable_matrix(executor,
     assert matrix.provenance.stop_reason == "timeout_s"
     assert 2 <= len(matrix.masks) < 64
     assert matrix_texts(matrix)[:2] == ("000000", "111111")
-    result = matrix.shapley("value")
-    assert result.value.sum() == pytest.approx(result.value_all - result.value_none)
     finished = CounterfactualEngine(CounterfactualConfig()).compute_matrix(NAMES, GAME, matrix=matrix)
     np.testing.assert_allclose(finished.shapley("value").value, GAME.shapley, rtol=0, atol=1e-12)
 
@@ -405,9 +412,7 @@ def test_unknown_names_are_refused():
 )
 def test_sampling_stops_for_a_reason(fields, reason):
     """[R9]"""
-    game = UnanimitySum(
-        10, groups=tuple((at,) for at in range(10)) + ((0, 1, 2),), weights=tuple(range(3, 13)) + (4.0,)
-    )
+    game = UnanimitySum(10, groups=(*((at,) for at in range(10)), (0, 1, 2)), weights=(*range(3, 13), 4.0))
     matrix = compute(game, 10, strategy="shapley", max_evaluations=512, seed=1, **fields)
     assert matrix.provenance.stop_reason == reason
     assert (len(matrix.masks) == 512) == (reason == "max_evaluations")

@@ -176,11 +176,16 @@ def _estimated(column: OutputColumn, estimator: Estimator, *, strategy_reason: s
     if replicates is not None:
         values = np.concatenate([values, replicates[order]], axis=1)
     fitted = estimator(column.masks[order], values)
+    if fitted.stderr is None:
+        raise MissingValue(
+            f"`shapley` got {fitted.n_evaluations} coalitions that {fitted.estimator} can use, wanted at least 6, "
+            "for with fewer nothing is known of its uncertainty; continue the matrix."
+        )
     return ShapleyResult(
         players=column.players,
         output=column.output,
         value=fitted.value[:, 0],
-        stderr_sampling=None if fitted.stderr is None else fitted.stderr[:, 0],
+        stderr_sampling=fitted.stderr[:, 0],
         sampling_degrees_of_freedom=fitted.degrees_of_freedom,
         covariance=None if fitted.covariance is None else fitted.covariance[0],
         data=replicate_part(column, fitted.value[:, 1:]),
