@@ -40,6 +40,9 @@ LARGEST_SHARE = 0.99
 LARGEST = 1e150
 """Numbers beyond this count as not finite: the square of a larger one overflows float64."""
 
+_SAFE_SQUARE = 1e70
+"""Sums of squares below this hold neither NaN nor anything that overflows float32."""
+
 NUMPY_DTYPES = frozenset(
     (torch.float32, torch.float64, torch.float16, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 )
@@ -120,25 +123,31 @@ def finite_rows(rows: Tensor) -> Tensor:
     return (rows.double().abs() < LARGEST).all(-1)
 
 
-def standardize_small(rows: Numbers, state: Exact, *, epsilon: float, clip: float) -> Exact:
-    """Standard scores [..., D] in float64, bounded by `clip`, NaN as 0; see `accredit.normalize.batch.standardize`."""
+def standardize_small(
+    rows: Numbers, state: Exact, *, epsilon: float, clip: float, dtype: type[np.floating[Any]]
+) -> Tensor:
+    """Standard scores [..., D], bounded by `clip`, NaN as 0; see `accredit.normalize.batch.standardize`."""
     if rows.dtype == np.float64:
         with np.errstate(over="ignore"):
-            return _standardize_small(rows, state, epsilon=epsilon, clip=clip)
-    return _standardize_small(rows, state, epsilon=epsilon, clip=clip)
+            return _standardize_small(rows, state, epsilon=epsilon, clip=clip, dtype=dtype)
+    return _standardize_small(rows, state, epsilon=epsilon, clip=clip, dtype=dtype)
 
 
-def _standardize_small(rows: Numbers, state: Exact, *, epsilon: float, clip: float) -> Exact:
+def _standardize_small(
+    rows: Numbers, state: Exact, *, epsilon: float, clip: float, dtype: type[np.floating[Any]]
+) -> Tensor:
     score: Exact = np.subtract(rows, state[0], dtype=np.float64)
     scale = np.maximum(state[1], epsilon)
     np.sqrt(scale, out=scale)
     np.reciprocal(scale, out=scale)
     score *= scale
-    bounded = torch.from_numpy(score).clamp_(-clip, clip)
     flat = score.reshape(-1)
-    if not flat.dot(flat) < np.inf:
-        bounded.nan_to_num_(nan=0.0, posinf=clip, neginf=-clip)
-    return score
+    largest_square = flat.dot(flat)
+    if not largest_square < _SAFE_SQUARE:
+        torch.from_numpy(score).clamp_(-clip, clip).nan_to_num_(nan=0.0, posinf=clip, neginf=-clip)
+    bounded = torch.from_numpy(score.astype(dtype))
+    # no number is larger than the root of the sum of all squares
+    return bounded if largest_square <= clip * clip else bounded.clamp_(-clip, clip)
 
 
 @np.errstate(over="ignore")

@@ -5,7 +5,7 @@ Axes: B rows of a batch (all leading axes taken together), D features (all axes 
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -126,15 +126,15 @@ class RunningMeanStd(Statistics):
         if torch.compiler.is_compiling() or not rows.is_cpu:
             self.absorb(masked_moments(rows, mask))
         elif mask is None:
-            self._update_on_host(rows)
+            self.absorb_rows(rows)
         else:
             kept = rows[mask]
             self.tallies[4:].add_(len(rows) - len(kept))
-            self._update_on_host(kept)
+            self.absorb_rows(kept)
 
     def as_rows(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """A batch as flat rows [B, D] without a gradient, and its mask as [B]; refuses what is no batch of ours."""
-        buffer = self.moments
+        buffer = cast("Tensor", self._buffers["moments"])
         if not fits(x, buffer, self.shape) or x.dim() == len(self.shape):
             explain(x, buffer.device, self.shape, "x")
             check_batch(x, self.shape, "x")
@@ -145,13 +145,14 @@ class RunningMeanStd(Statistics):
         rows = x.detach() if x.requires_grad else x
         return (rows if rows.dim() == 2 and len(self.shape) == 1 else rows.reshape(-1, self.n_features)), mask
 
-    def _update_on_host(self, rows: Tensor) -> None:
-        """Merge rows that no mask leaves out, through views of the state, without autograd."""
+    def absorb_rows(self, rows: Tensor) -> None:
+        """Merge rows [B, D] on the CPU outside compiled regions; what is not finite is left out and counted."""
         n_rows = len(rows)
         if n_rows == 0:
             return
-        moments = self.moments
-        tallies = self.tallies.numpy()
+        # the dictionary instead of the attribute: a module looks for its buffers last
+        moments = cast("Tensor", self._buffers["moments"])
+        tallies = cast("Tensor", self._buffers["tallies"]).numpy()
         weight, weight_of_squares, seen, _, _ = tallies.tolist()
         if self.horizon is not None:
             kept = (1.0 - 1.0 / self.horizon) ** n_rows
@@ -184,7 +185,7 @@ class RunningMeanStd(Statistics):
         kept = rows[finite]
         self.tallies[3:4].add_(len(rows) - len(kept))
         # all finite: only their squares were too large for the dtype of the work
-        self._update_on_host(kept if len(kept) < len(rows) else rows.double())
+        self.absorb_rows(kept if len(kept) < len(rows) else rows.double())
 
     def absorb(self, batch: Batch) -> None:
         """Merge flat moments [D] of a batch that were taken elsewhere, for example on other ranks; no host sync."""
@@ -207,23 +208,23 @@ class RunningMeanStd(Statistics):
         Raises:
             InvalidArgument: another shape, device or dtype.
         """
-        moments = self.moments
+        moments = cast("Tensor", self._buffers["moments"])
         if not fits(x, moments, self.shape):
             explain(x, moments.device, self.shape, "x")
         if torch.compiler.is_compiling() or not x.is_cpu or (x.requires_grad and torch.is_grad_enabled()):
             mean, var = moments.view(2, *self.shape).unbind(0)
             return standardize(x, mean, var=var, epsilon=self.epsilon, clip=self.clip)
-        return self._normalize_on_host(x.detach() if x.requires_grad else x)
+        return self._normalize_on_host(x.detach() if x.requires_grad else x, moments.numpy())
 
-    def _normalize_on_host(self, x: Tensor) -> Tensor:
-        """`normalize` on views of the state, without autograd."""
-        dtype, state = x.dtype, self.moments.numpy()
+    def _normalize_on_host(self, x: Tensor, state: host.Exact) -> Tensor:
+        """`normalize` on a view of the state, without autograd."""
+        dtype = x.dtype
         is_vector = len(self.shape) == 1
         if x.numel() <= host.SMALL:
             numbers = (x if dtype in host.NUMPY_DTYPES else x.float()).numpy()
             rows = numbers if is_vector else numbers.reshape(-1, self.n_features)
-            score = host.standardize_small(rows, state, epsilon=self.epsilon, clip=self.clip)
-            normalized = torch.from_numpy(score.astype(np.float32) if dtype == torch.float32 else score)
+            work = np.float32 if dtype == torch.float32 else np.float64
+            normalized = host.standardize_small(rows, state, epsilon=self.epsilon, clip=self.clip, dtype=work)
         else:
             flat = x.reshape(-1, self.n_features)
             normalized = host.standardize_large(flat, state, epsilon=self.epsilon, clip=self.clip)

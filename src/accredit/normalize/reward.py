@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from typing import Self, overload
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from accredit.errors import InvalidArgument
-from accredit.normalize.checks import check_device, check_gamma, check_numbers
+from accredit.moments import effective_count, sample_variance
+from accredit.normalize.checks import check_device, check_gamma, check_numbers, fits
 from accredit.normalize.observation import RunningMeanStd
 from accredit.normalize.state import Transfer, check_configuration, keep_precision
 
@@ -104,22 +106,37 @@ class RewardNormalizer(nn.Module):
         Raises:
             InvalidArgument: another number of environments, device or dtype.
         """
-        if not isinstance(reward, Tensor):
-            one, ended = torch.full((1,), reward, dtype=torch.float64), torch.full((1,), bool(done))
-            return float(self.update_and_normalize(one.to(self.returns.device), ended.to(self.returns.device)))
-        ended = torch.as_tensor(done)
-        self._check(reward, ended)
+        if isinstance(reward, Tensor):
+            rewards, ended = reward, torch.as_tensor(done)
+        else:
+            rewards = torch.tensor([reward], dtype=torch.float64, device=self.returns.device)
+            ended = torch.tensor([bool(done)], device=self.returns.device)
+        self._check(rewards, ended)
         if self.training and not self.statistics.frozen:
-            self._advance(reward, ended)
+            if torch.compiler.is_compiling() or not rewards.is_cpu:
+                self._advance(rewards, ended)
+            else:
+                self._advance_on_host(rewards.detach(), ended)
         return self.normalize(reward)
 
     @torch.no_grad()
     def _advance(self, reward: Tensor, done: Tensor) -> None:
-        exact = reward.detach().double()
+        exact = reward.double()
         finite = exact.isfinite()
         present = self.returns * self.gamma + torch.where(finite, exact, 0.0)
         self.statistics.update(torch.where(finite, present, torch.nan))
         self.returns.copy_(torch.where(done, 0.0, present))
+
+    def _advance_on_host(self, reward: Tensor, done: Tensor) -> None:
+        """`_advance` on NumPy views, for rewards that are all finite; dispatch would cost more than the arithmetic."""
+        returns = self.returns.numpy()
+        present = returns * self.gamma
+        present += (reward.float() if reward.dtype == torch.bfloat16 else reward).numpy()
+        if not np.isfinite(present).all():
+            self._advance(reward, done)
+            return
+        self.statistics.absorb_rows(torch.from_numpy(present).unsqueeze(-1))
+        np.multiply(present, ~done.numpy(), out=returns)
 
     @overload
     def normalize(self, reward: Tensor) -> Tensor: ...
@@ -135,19 +152,33 @@ class RewardNormalizer(nn.Module):
             clip(reward / scale), like `reward`; integers come out in the default dtype.
         """
         if not isinstance(reward, Tensor):
-            return float(self.normalize(torch.full((1,), reward, dtype=torch.float64, device=self.returns.device)))
+            scaled = reward / (self._scale_on_host() if self.returns.is_cpu else float(self.scale))
+            return 0.0 if math.isnan(scaled) else min(max(scaled, -self.clip), self.clip)
         check_numbers(reward, "reward")
         check_device(reward, self.returns.device, "reward")
         floating = reward if reward.is_floating_point() else reward.to(torch.get_default_dtype())
-        scaled = (floating / self.scale.to(floating.dtype)).nan_to_num(nan=0.0, posinf=math.inf, neginf=-math.inf)
-        return scaled.clamp(-self.clip, self.clip)
+        if torch.compiler.is_compiling() or not reward.is_cpu:
+            bounded = (floating / self.scale.to(floating.dtype)).clamp(-self.clip, self.clip)
+            return torch.where(bounded.isnan(), 0.0, bounded)
+        bounded = floating.div(self._scale_on_host()).clamp(-self.clip, self.clip)
+        return bounded.nan_to_num(nan=0.0, posinf=self.clip, neginf=-self.clip) if bounded.sum().isnan() else bounded
 
     @property
     def scale(self) -> Tensor:
         """What rewards are divided by, float64, without axes; 1 until it is worth using."""
+        if not torch.compiler.is_compiling() and self.returns.is_cpu:
+            return torch.tensor(self._scale_on_host(), dtype=torch.float64)
         var, effective = self.statistics.sample_var, self.statistics.effective_count
         usable = (var > self.epsilon) & (effective >= self.min_effective_count)
         return torch.where(usable, var, 1.0).sqrt()
+
+    def _scale_on_host(self) -> float:
+        statistics = self.statistics
+        weight, weight_of_squares, *_ = statistics.tallies.numpy().tolist()
+        effective = effective_count(weight, weight_of_squares)
+        var = sample_variance(float(statistics.moments.numpy()[1, 0]), effective)
+        usable = var > self.epsilon and effective >= self.min_effective_count
+        return math.sqrt(var) if usable else 1.0
 
     def reset_returns(self, environments: Tensor | None = None) -> None:
         """Start returns anew where episodes were cut from outside, for example by a reset of all environments.
@@ -165,6 +196,14 @@ class RewardNormalizer(nn.Module):
         return self
 
     def _check(self, reward: Tensor, done: Tensor) -> None:
+        returns = self.returns
+        if (
+            fits(reward, returns, returns.shape)
+            and done.dtype == torch.bool
+            and done.shape == returns.shape == reward.shape
+        ):
+            check_device(done, returns.device, "done")
+            return
         check_numbers(reward, "reward")
         check_device(reward, self.returns.device, "reward")
         check_device(done, self.returns.device, "done")
