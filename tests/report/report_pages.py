@@ -9,7 +9,7 @@ from accredit.report import Column, Interval, KeyFigure, ReportPage, Section, Ta
 HOSTILE = (
     '</script><script>document.title="owned"</script>',
     "<!--<script>",
-    "quotes \" ' ` & &amp;",
+    "\"><img src=x onerror=alert(1)> ' ` & &amp;",
     "line\u2028and\u2029paragraph",
     "مرحبا بالعالم",
     "\u202eright to left override",
@@ -149,7 +149,7 @@ def hostile() -> ReportPage:
     bars = Chart(
         title=HOSTILE[0],
         kind="bar",
-        x=Axis(label=HOSTILE[4], unit=None),
+        x=Axis(label=HOSTILE[4] + HOSTILE[2], unit=None),
         y=Axis(label=HOSTILE[3], unit=HOSTILE[2]),
         series=(
             Series(name=HOSTILE[6], x=names, y=(math.nan, *numbers[1:]), lower=numbers, upper=(math.inf, *numbers[1:])),

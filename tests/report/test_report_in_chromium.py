@@ -151,7 +151,7 @@ def test_the_caps_of_error_bars_are_inside_the_frame(browser: Browser, path: Pat
       const { left, right, top, bottom } = chart.chartArea;
       const within = (scale, value, low, high) => {
         const pixel = scale.getPixelForValue(value);
-        return pixel > low - 0.5 && pixel < high + 0.5;
+        return pixel > low + 3 && pixel < high - 3;
       };
       return chart.data.datasets.flatMap((set) => set.data).flatMap((point) => [
         ...[point.xMin, point.xMax].filter(Number.isFinite).filter((v) => !within(chart.scales.x, v, left, right)),
