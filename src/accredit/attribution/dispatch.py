@@ -7,6 +7,7 @@ matrix.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,7 +39,7 @@ class Dispatch(Protocol):
         """The next result, over at most `most` coalitions where that can still be chosen; None when all are done."""
         ...
 
-    def stop(self, *, wait: bool) -> list[CallResult]:
+    def stop(self, *, wait: bool) -> Iterator[CallResult]:
         """Begin nothing more; results of calls that had begun, waiting for them where asked to."""
         ...
 
@@ -58,10 +59,10 @@ class InTurn:
         self.masks = self.masks[most:]
         return result
 
-    def stop(self, *, wait: bool) -> list[CallResult]:  # noqa: ARG002 - the protocol's; nothing runs that could be waited for
+    def stop(self, *, wait: bool) -> Iterator[CallResult]:  # noqa: ARG002 - the protocol's: nothing runs between calls
         """Nothing is ever under way between two calls."""
         self.masks = self.masks[:0]
-        return []
+        return iter(())
 
 
 class InFlight:
@@ -85,12 +86,21 @@ class InFlight:
         self.waiting.popleft()
         return result
 
-    def stop(self, *, wait: bool) -> list[CallResult]:
-        """Cancel what has not begun; results of the rest, where asked to wait also of calls that still run."""
+    def stop(self, *, wait: bool) -> Iterator[CallResult]:
+        """Cancel what has not begun; results of the rest, where asked to wait also of calls that still run.
+
+        A call leaves the queue only with its result, so that an interrupt while waiting can ask again for what is done.
+        """
         self.chunks.clear()
-        under_way = [(chunk, future) for chunk, future in self.waiting if not future.cancel()]
-        self.waiting.clear()
-        return [self._result(chunk, future) for chunk, future in under_way if wait or future.done()]
+        self.waiting = deque((chunk, future) for chunk, future in self.waiting if not future.cancel())
+        while self.waiting:
+            chunk, future = self.waiting[0]
+            if wait or future.done():
+                result = self._result(chunk, future)
+                self.waiting.popleft()
+                yield result
+            else:
+                self.waiting.popleft()
 
     def _result(self, chunk: MaskArray, future: Future[CallResult]) -> CallResult:
         """What a call came to; a worker that died or could not be reached is a failure of its coalitions."""

@@ -137,20 +137,25 @@ class Session:
         return InFlight(task, masks, executor=self.executor, coalitions_per_call=size)
 
     def _take(self, result: CallResult) -> bool:
+        """Keep what a call finished and tell how far it is; False where something failed."""
+        kept = self._keep(result)
+        if self.progress is not None:
+            planned = len(self.plan.masks)
+            self.progress(planned - len(self.recorder.missing(self.plan.masks)), planned)
+        return kept
+
+    def _keep(self, result: CallResult) -> bool:
         """Keep what a call finished; False where something failed."""
         taken = self.recorder.add(result)
         if self.journal is not None:
             self.journal.rows(taken.finished)
         self.evaluated += len(taken.finished)
-        if self.progress is not None:
-            planned = len(self.plan.masks)
-            self.progress(planned - len(self.recorder.missing(self.plan.masks)), planned)
         return not taken.failures
 
     def _take_rest(self, calls: Dispatch, *, wait: bool) -> None:
-        """Begin nothing more and keep what had begun."""
+        """Begin nothing more and keep what had begun; no callback now, for it could interrupt again."""
         for result in calls.stop(wait=wait):
-            self._take(result)
+            self._keep(result)
 
     def _out_of_time(self) -> bool:
         """Whether no further call may begin; none and all are evaluated in any case."""

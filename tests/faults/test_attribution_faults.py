@@ -1,0 +1,289 @@
+"""What goes wrong while coalitions are evaluated, and that nothing finished is lost."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from accredit.attribution import (
+    CounterfactualConfig,
+    CounterfactualEngine,
+    CounterfactualMatrix,
+    SingleCoalitions,
+)
+from accredit.attribution.coalition import coalition_texts, factorial_masks
+from accredit.attribution.games import player_names, random_unanimity
+from accredit.errors import EvaluationError, EvaluationInterrupted
+from accredit.telemetry.event import CoalitionsEvaluated
+
+GAME = random_unanimity(5, n_groups=8, seed=2)
+NAMES = player_names(5)
+BAD = "01101"  # {p1, p2, p4}
+CONFIG = CounterfactualConfig(coalitions_per_call=6)
+
+
+def at_bad(masks):
+    """Rows of the coalition that goes wrong."""
+    return torch.tensor([text == BAD for text in coalition_texts(masks.numpy())])
+
+
+def raising(masks):
+    if at_bad(masks).any():
+        raise ZeroDivisionError("the model diverged")
+    return GAME(masks)
+
+
+def one_nan(masks):
+    values = GAME(masks)["value"]
+    return {"value": torch.where(at_bad(masks), torch.nan, values)}
+
+
+def one_infinite_example(masks):
+    values = GAME(masks)["value"][:, None].repeat(1, 4)
+    values[at_bad(masks), 2] = -torch.inf
+    return {"value": values}
+
+
+def dying(masks):
+    if at_bad(masks).any():
+        signal.raise_signal(signal.SIGKILL)
+    return GAME(masks)
+
+
+def interrupting(masks):
+    if at_bad(masks).any():
+        raise KeyboardInterrupt
+    return GAME(masks)
+
+
+def check_and_finish(matrix, failing_call, *, message):
+    """Everything but what failed is there with its value, and continuing gives the exact answer."""
+    texts = coalition_texts(matrix.masks.numpy())
+    assert len(set(texts)) == len(texts)
+    assert BAD not in texts
+    expected = GAME(matrix.masks)["value"].numpy()
+    means = matrix.values("value").numpy()
+    np.testing.assert_array_equal(means, expected)
+    assert message in {failure.coalition: failure.message for failure in matrix.failures}.get(BAD, message)
+    evaluated = []
+
+    def counting(masks):
+        evaluated.extend(coalition_texts(masks.numpy()))
+        values = GAME(masks)
+        return values if matrix.evaluations.examples[0] is None else {"value": values["value"][:, None].repeat(1, 4)}
+
+    finished = CounterfactualEngine(CONFIG).compute_matrix(NAMES, counting, matrix=matrix)
+    assert not set(evaluated) & set(texts)
+    np.testing.assert_allclose(finished.shapley("value").value, GAME.shapley, rtol=0, atol=1e-12)
+    assert finished.failures == ()
+    return len(texts)
+
+
+@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor(3), ProcessPoolExecutor(2)])
+@pytest.mark.parametrize(
+    ("value_function", "message"),
+    [
+        (raising, "ZeroDivisionError: the model diverged"),
+        (one_nan, "returned value = nan, wanted finite numbers; nothing was put in their place"),
+        (one_infinite_example, "returned value = -inf, wanted finite numbers"),
+    ],
+)
+def test_a_failing_coalition_is_named_and_loses_nothing(executor, value_function, message):
+    """[R11]"""
+    engine = CounterfactualEngine(CONFIG)
+    with pytest.raises(
+        EvaluationError, match=r"`value_function` failed for 1 coalition\(s\), \{p1, p2, p4\}"
+    ) as caught:
+        engine.compute_matrix(NAMES, value_function, executor=executor)
+    assert message in str(caught.value)
+    matrix = caught.value.matrix
+    assert [(failure.coalition, failure.players) for failure in matrix.failures] == [(BAD, "{p1, p2, p4}")]
+    position = coalition_texts(factorial_masks(5)).index(BAD)
+    assert check_and_finish(matrix, value_function, message=message) >= position
+
+
+def test_the_cause_of_a_failure_is_kept():
+    """[R11]"""
+    with pytest.raises(EvaluationError) as caught:
+        CounterfactualEngine(CONFIG).compute_matrix(NAMES, raising)
+    assert type(caught.value.__cause__) is ZeroDivisionError
+
+
+def test_failures_are_in_the_events():
+    """[R2] [R32] A missing measurement is null."""
+    events = []
+    with pytest.raises(EvaluationError):
+        CounterfactualEngine(CONFIG, events.append).compute_matrix(NAMES, one_nan)
+    (event,) = events
+    assert isinstance(event, CoalitionsEvaluated)
+    values = dict(zip(event.coalitions, event.values["value"], strict=True))
+    assert values[BAD] is None
+    assert list(event.failures) == [BAD]
+    assert len(values) > 2
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (lambda masks: torch.zeros(len(masks)), r"returned a Tensor, wanted a mapping from output to tensor"),
+        (
+            lambda masks: {"loss": torch.zeros(len(masks))},
+            r"returned the outputs \['loss'\], wanted \['value'\] at every",
+        ),
+        (lambda masks: {}, r"returned the outputs \[\], wanted \['value'\]"),
+        (
+            lambda masks: {"value": torch.zeros(len(masks) + 1)},
+            r"returned 'value' of shape \(7,\).*wanted real numbers of s",
+        ),
+        (lambda masks: {"value": torch.zeros(())}, r"returned 'value' of shape \(\)"),
+        (lambda masks: {"value": torch.zeros(len(masks), 0)}, r"returned 'value' of shape \(6, 0\)"),
+        (lambda masks: {"value": torch.zeros(len(masks), 2, 2)}, r"returned 'value' of shape \(6, 2, 2\)"),
+        (
+            lambda masks: {"value": torch.zeros(len(masks)) * 1j},
+            r"of shape \(6,\) and torch.complex64, wanted real numbers",
+        ),
+        (lambda masks: {"value": ["high"] * len(masks)}, r"returned a list for 'value', wanted a tensor of numbers"),
+        (lambda masks: {"value": "high"}, r"returned a str for 'value', wanted a tensor of numbers"),
+    ],
+)
+def test_what_is_no_value_is_refused(returned, message):
+    """[R11]"""
+    with pytest.raises(EvaluationError, match=message) as caught:
+        CounterfactualEngine(CONFIG).compute_matrix(NAMES, returned)
+    assert len(caught.value.matrix.masks) == 0
+    assert len(caught.value.matrix.failures) == 6
+
+
+def test_other_outputs_at_a_later_call_lose_nothing():
+    """[R11]"""
+    calls = []
+
+    def changing(masks):
+        calls.append(len(masks))
+        return GAME(masks) if len(calls) < 3 else {"loss": torch.zeros(len(masks))}
+
+    with pytest.raises(
+        EvaluationError, match=r"returned the outputs \['loss'\], wanted \['value'\] at every call"
+    ) as caught:
+        CounterfactualEngine(CONFIG).compute_matrix(NAMES, changing)
+    assert len(caught.value.matrix.masks) == 12
+
+
+def test_other_examples_at_a_later_call_lose_nothing():
+    """[R7] [R11] Means over other examples could not be paired."""
+    calls = []
+
+    def changing(masks):
+        calls.append(len(masks))
+        return {"value": GAME(masks)["value"][:, None].repeat(1, 3 if len(calls) < 3 else 4)}
+
+    with pytest.raises(
+        EvaluationError, match=r"returned values over \[4\] examples, wanted \[3\] as at the calls"
+    ) as caught:
+        CounterfactualEngine(CONFIG).compute_matrix(NAMES, changing)
+    assert len(caught.value.matrix.masks) == 12
+
+
+def test_examples_beyond_the_memory_bound_are_refused_at_the_first_call():
+    """[R16] 32 coalitions x 100 examples x 8 bytes = 25600 bytes."""
+
+    def many(masks):
+        return {"value": GAME(masks)["value"][:, None].repeat(1, 100)}
+
+    CounterfactualEngine(CounterfactualConfig(max_example_bytes=25_600)).compute_matrix(NAMES, many)
+    with pytest.raises(
+        EvaluationError, match=r"returned values over 100 examples of all outputs, wanted at most 99 for so"
+    ):
+        CounterfactualEngine(CounterfactualConfig(max_example_bytes=25_599)).compute_matrix(NAMES, many)
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_an_interrupt_passes_through_and_loses_nothing(single):
+    """[R11]"""
+    function = (
+        SingleCoalitions(lambda mask: {"value": interrupting(mask[None])["value"][0]}) if single else interrupting
+    )
+    with pytest.raises(
+        EvaluationInterrupted, match=r"`compute_matrix` got an interrupt after \d+ coalitions, wanted 32"
+    ) as caught:
+        CounterfactualEngine(CONFIG).compute_matrix(NAMES, function)
+    assert isinstance(caught.value, KeyboardInterrupt)
+    assert not isinstance(caught.value, Exception)
+    position = coalition_texts(factorial_masks(5)).index(BAD)
+    finished = check_and_finish(caught.value.matrix, interrupting, message="")
+    assert finished == (position if single else position // 6 * 6)
+
+
+def test_an_interrupt_of_the_waiting_thread_keeps_what_workers_finished():
+    """[R11] Ctrl-C reaches the main thread, here from the progress callback, while others work."""
+
+    def interrupt_later(done, planned):
+        if done >= 8:
+            raise KeyboardInterrupt
+
+    function = SingleCoalitions(lambda mask: {"value": GAME(mask[None])["value"][0]})
+    with ThreadPoolExecutor(2) as executor, pytest.raises(EvaluationInterrupted) as caught:
+        CounterfactualEngine(CONFIG).compute_matrix(NAMES, function, progress=interrupt_later, executor=executor)
+    assert check_and_finish(caught.value.matrix, function, message="") >= 8
+
+
+def test_a_worker_that_dies_is_a_failure_of_its_coalitions():
+    """[R11]"""
+    with (
+        ProcessPoolExecutor(1) as executor,
+        pytest.raises(
+            EvaluationError, match=r"BrokenProcessPool: .*finished coalitions are in `matrix` of this"
+        ) as caught,
+    ):
+        CounterfactualEngine(CONFIG).compute_matrix(NAMES, dying, executor=executor)
+    position = coalition_texts(factorial_masks(5)).index(BAD)
+    assert len(caught.value.matrix.masks) == position // 6 * 6
+
+
+PROGRAM = """
+import sys, time
+from accredit.attribution import CounterfactualConfig, CounterfactualEngine, SingleCoalitions, Output
+from accredit.attribution.games import player_names, random_unanimity
+import torch
+
+game = random_unanimity(9, n_groups=12, seed=4)
+loss = Output("loss", "nat", False)
+
+def value(mask):
+    time.sleep(float(sys.argv[2]))
+    return {"loss": game(mask[None])["value"][0] + torch.linspace(-1, 1, 9).double() * mask.sum()}
+
+config = CounterfactualConfig(strategy="shapley", max_evaluations=200, target_half_width=0.2, outputs=(loss,))
+matrix = CounterfactualEngine(config).compute_matrix(player_names(9), SingleCoalitions(value), path=sys.argv[1])
+print(matrix.provenance, matrix.shapley("loss").value.tobytes().hex(), matrix.shapley("loss").stderr.tobytes().hex())
+"""
+
+
+def run(path, seconds):
+    command = [sys.executable, "-c", textwrap.dedent(PROGRAM), str(path), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_run_killed_twice_and_continued_gives_the_same_bits(tmp_path):
+    """[R11] [R29] SIGKILL at two moments; the third start finishes with the answer of a run that was left alone."""
+    expected, errors = run(tmp_path / "whole", 0).communicate()
+    assert expected, errors
+    path, seen = tmp_path / "killed", 0
+    for at_least in (20, 70):
+        process = run(path, 0.01)
+        deadline = time.monotonic() + 60
+        while seen < at_least and time.monotonic() < deadline:
+            time.sleep(0.02)
+            seen = CounterfactualMatrix.load(path, recover=True).cost.n_evaluations if path.exists() else 0
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    assert 70 <= CounterfactualMatrix.load(path, recover=True).cost.n_evaluations < 200
+    continued, errors = run(path, 0).communicate()
+    assert continued == expected, errors
