@@ -44,7 +44,7 @@ class EvaluationError(AccreditError, RuntimeError):
     def __init__(self, message: str, *, matrix: Any = None) -> None:
         super().__init__(message)
         self.matrix = matrix
-        """The `CounterfactualMatrix` of everything that was finished, to be continued; None where no matrix was begun."""
+        """The `CounterfactualMatrix` of all that was finished, to be continued; None where no matrix was begun."""
 
 
 class EvaluationInterrupted(KeyboardInterrupt):

@@ -17,8 +17,8 @@ def policy_table(comparison: Comparison) -> Table:
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    table.add_column("policy")
-    for name in ("accuracy", "log-loss", "params", "minus no growth", "learned minus it"):
+    table.add_column("policy", no_wrap=True)
+    for name in ("accuracy", "log-loss", "params", "vs no growth", "learned vs it"):
         table.add_column(name, justify="right")
     for row in comparison.policies:
         table.add_row(
@@ -36,8 +36,8 @@ def policy_table(comparison: Comparison) -> Table:
 def graft_table(comparison: Comparison) -> Table:
     """Return what the committed grafts of the learned policy earn."""
     table = Table(
-        title="Grafts that the learned policy committed: Shapley values, positive helps",
-        caption="mean over the hosts that have the graft; what removal would cost, not what it caused",
+        title="Committed by the learned policy: Shapley values on the test split",
+        caption="means over hosts, positive helps; what removal would cost, not what it caused",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )

@@ -52,8 +52,8 @@ def _page(
         title=f"Growth on {config['task']}",
         summary=(
             f"A PPO policy learned over {config['updates']} updates to grow hosts, paid by measured contribution. It "
-            f"and {len(rows) - 1} other policies then grew the same {comparison['hosts']} fresh hosts; every figure below "
-            f"is from the test split, with {level} intervals over hosts."
+            f"and {len(rows) - 1} other policies then grew the same {comparison['hosts']} fresh hosts; every figure "
+            f"below is from the test split, with {level} intervals over hosts."
         ),
         commands=(f"accredit grow {config['task']} --seed {config['seed']}", f"accredit evaluate {run.path}"),
         facts=(

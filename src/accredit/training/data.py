@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor
-
-from accredit.errors import MissingExtra
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,17 +44,7 @@ def digits() -> Splits:
     """Return scikit-learn's 1,797 embedded digits: 900 train, 400 reward, 497 test.
 
     The 8 x 8 pixels are scaled to [0, 1] and centred by their means over the train split.
-
-    Raises:
-        MissingExtra: scikit-learn is not installed.
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise MissingExtra(
-            "`digits` needs scikit-learn, which is not installed; install the extra `grow`: "
-            "pip install 'accredit[grow]'."
-        ) from error
     pixels, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
     inputs = torch.from_numpy((pixels[order] / 16.0).astype(np.float32))

@@ -255,9 +255,9 @@ def _measure(task: Task, config: TrainConfig, name: str, policy: Policy, on_even
     for row in range(count):
         # One host at a time: all coalitions of all hosts over the test split would be the largest tensor of the run.
         outcome = episodes.hosts.evaluate([row], test.inputs, test.labels, players=Players.LIVE)
-        committed = [int(slot) for slot in np.flatnonzero(episodes.alphas[row] > 0)]
-        kinds = [task.kind_names[episodes.kinds[row, slot]] for slot in committed]
-        origin = Origin(environment=f"{episodes.names[row]}-test", episode=0, step=config.episode.steps)
+        committed = [int(slot) for slot in np.flatnonzero(episodes.slots.alphas[row] > 0)]
+        kinds = [task.kind_names[episodes.slots.kinds[row, slot]] for slot in committed]
+        origin = Origin(environment=f"{episodes.chronicle.names[row]}-test", episode=0, step=config.episode.steps)
         if committed:
             matrix = episodes.creditor.matrix(outcome, 0, tuple(committed), origin)
             losses, accuracies = matrix.shapley(LOG_LOSS.name), matrix.shapley(ACCURACY.name)

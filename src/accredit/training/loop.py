@@ -52,7 +52,7 @@ class Watcher:
     """Asked after every update; True ends the run with a checkpoint."""
 
 
-class Stopped(Exception):  # noqa: N818  an orderly end, not an error
+class Stopped(Exception):
     """The run ended early because `should_stop` said so; everything is in its checkpoint."""
 
 

@@ -50,14 +50,9 @@ class Situation:
     """[E, S]."""
     ages: NDArray[np.int64]
     """Steps since the graft entered, [E, S]."""
-    contribution: Floats
-    """Contribution to the log-loss, nats, positive helps, NaN where unknown, [E, S]."""
-    contribution_error: Floats
-    """Its standard error, [E, S]."""
-    accuracy_contribution: Floats
-    """Contribution to the accuracy, positive helps, NaN where unknown, [E, S]."""
-    accuracy_error: Floats
-    """Its standard error, [E, S]."""
+    credit: Floats
+    """Contribution to the log-loss (nats, positive helps), its standard error, the same for the accuracy; NaN where
+    unknown, [4, E, S]."""
 
 
 class ObservationTable:
@@ -108,7 +103,7 @@ class ObservationTable:
             now.graft_share,
             (now.alphas > 0).mean(1),
         ]
-        known = np.isfinite(now.contribution)
+        known = np.isfinite(now.credit[0])
         per_slot = np.concatenate(
             [
                 np.eye(len(Stage))[now.stages],
@@ -117,10 +112,7 @@ class ObservationTable:
                     [
                         now.alphas,
                         now.ages / self.steps,
-                        np.where(known, now.contribution, 0.0),
-                        np.where(known, now.contribution_error, 0.0),
-                        np.where(known, now.accuracy_contribution, 0.0),
-                        np.where(known, now.accuracy_error, 0.0),
+                        *np.nan_to_num(now.credit, nan=0.0),
                         ~known,
                     ],
                     axis=-1,
