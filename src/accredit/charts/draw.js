@@ -194,7 +194,7 @@
               color: colours.text, usePointStyle: true, boxHeight: 8, padding: 14,
               filter: (item, data) => !data.datasets[item.datasetIndex].isBand,
               generateLabels: (drawn) => Chart.defaults.plugins.legend.labels.generateLabels(drawn)
-                .map((item) => ({ ...item, text: shorten(item.text) })),
+                .map((item) => ({ ...item, text: shorten(item.text, Math.max(16, Math.min(48, Math.floor(width / 14)))) })),
             },
           },
           tooltip: tooltip(chart),
