@@ -1,6 +1,7 @@
 """The file of events: complete after SIGKILL, continued exactly, filtered by origin."""
 
 import json
+import math
 import re
 import resource
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from accredit.errors import FileDamaged, RunFolderError
-from accredit.telemetry import CoalitionsEvaluated, JsonlSink, Origin, cut, read
+from accredit.telemetry import CoalitionsEvaluated, ContributionsEstimated, JsonlSink, Origin, cut, read
 from accredit.telemetry.record import encode
 
 
@@ -75,6 +76,37 @@ def test_events_are_filtered_by_environment_episode_and_step(tmp_path: Path):
     assert list(read(path, step=0)) == events[::2]
     assert list(read(path, environment="x", episode=1, step=0)) == [events[2]]
     assert len(list(read(path))) == 9
+
+
+def test_events_are_filtered_by_kind_without_a_look_at_others(tmp_path: Path):
+    """[R32] Also a kind whose name begins like another."""
+    path = tmp_path / "events.jsonl"
+    estimated = ContributionsEstimated(
+        origin=Origin(step=1, environment="NaN"),
+        output="loss",
+        unit="nats",
+        higher_is_better=False,
+        players=("a",),
+        values=(math.inf,),
+        contributions=(-math.inf,),
+        stderr=(None,),
+        lower=(None,),
+        upper=(None,),
+        level=0.95,
+        value_all=1.0,
+        value_none=2.0,
+        estimator="exact",
+        n_evaluations=2,
+    )
+    with JsonlSink(path) as sink:
+        for each in (event(0), estimated, event(1)):
+            sink(each)
+    with path.open("ab") as file:
+        file.write(b'{"event": "CoalitionsEvaluatedTwice", "nothing": "else"}\n')
+    assert list(read(path, kinds=[CoalitionsEvaluated])) == [event(0), event(1)]
+    assert list(read(path, kinds=[ContributionsEstimated])) == [estimated]
+    assert list(read(path, kinds=[CoalitionsEvaluated, ContributionsEstimated], step=1)) == [estimated, event(1)]
+    assert list(read(path, kinds=[])) == []
 
 
 def test_an_existing_file_is_continued(tmp_path: Path):
@@ -220,7 +252,7 @@ def test_a_failing_disk_is_an_error_at_the_position(tmp_path: Path, monkeypatch:
 WRITE_FOR_EVER = """
 import itertools, sys
 from pathlib import Path
-from accredit.telemetry import CoalitionsEvaluated, JsonlSink, Origin
+from accredit.telemetry import CoalitionsEvaluated, ContributionsEstimated, JsonlSink, Origin
 sink = JsonlSink(Path(sys.argv[1]))
 for step in itertools.count():
     sink(CoalitionsEvaluated(origin=Origin(step=step), players=("a",), coalitions=("1",), values={"loss": (step / 7,)}))

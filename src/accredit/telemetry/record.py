@@ -77,6 +77,11 @@ def encode(event: Event, *, time_s: float) -> str:
         ) from error
 
 
+def head_of(kind: type[Event]) -> str:
+    """Return what every line with an event of class `kind` begins with, and no other line does."""
+    return f'{{"event": "{kind.__name__}", '
+
+
 def decode(line: str) -> Event | UnknownEvent:
     """Rebuild the event that `encode` wrote; the time is left out.
 
