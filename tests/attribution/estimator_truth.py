@@ -1,4 +1,4 @@
-"""What the tests of the sampled estimators compare with: small games with interactions, and the definitions as matrices."""
+"""What the tests of the sampled estimators compare with: a game with interactions, and the definitions as matrices."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cholesky, eigh, solve_triangular
+from scipy.linalg import cholesky, solve_triangular
 
 from accredit.attribution.protocols import FloatArray, MaskArray
 
@@ -74,7 +74,7 @@ def whiten(gram: FloatArray, masks: MaskArray, odd: FloatArray, *, noise: float 
     right = np.concatenate([np.where(masks, 1.0, -1.0), odd], axis=1)
     white = solve_triangular(factor, right, lower=True, overwrite_b=True, check_finite=False)
     sign, white_odd = white[:, :n_players], white[:, n_players:]
-    eigenvalue, rotation = eigh(sign.T @ sign, check_finite=False)
+    eigenvalue, rotation = np.linalg.eigh(sign.T @ sign)
     eigenvalue = np.maximum(eigenvalue, 0.0)
     sign = sign @ rotation
     projection = sign.T @ white_odd

@@ -99,15 +99,11 @@ class DistanceKernel:
 
     def gram(self, pairs: PairGeometry) -> FloatArray:
         """Return the covariance between the odd parts of the coalitions, [M, M]."""
-        near, far, scale = self._parts(pairs)
-        gram: FloatArray = (near - far) * (scale[0] / 2)
-        return gram
+        return self._part(pairs, sign=-1.0, scale=self._scale(pairs.n_players)[0])
 
     def even_gram(self, pairs: PairGeometry) -> FloatArray:
         """Return the covariance between the even parts of the coalitions, [M, M]."""
-        near, far, scale = self._parts(pairs)
-        gram: FloatArray = (near + far) * (scale[1] / 2)
-        return gram
+        return self._part(pairs, sign=1.0, scale=self._scale(pairs.n_players)[1])
 
     def shapley_table(self, n_players: int) -> FloatArray:
         """Return cov(phi_i, o(T)) for T that contains i, over the number of other players in T, [N]."""
@@ -130,15 +126,18 @@ class DistanceKernel:
             rows.append((expected_power(self.correlation, n_players - 2) * (both - one + none)).mean(axis=0))
         return np.array(rows) * self._scale(n_players)[1]
 
-    def _parts(self, pairs: PairGeometry) -> tuple[FloatArray, FloatArray, tuple[float, float]]:
-        """Return the unscaled covariance with T and with its complement, [M, M] each, and the two scales."""
+    def _part(self, pairs: PairGeometry, *, sign: float, scale: float) -> FloatArray:
+        """Return (k(S, T) + sign k(S, complement of T)) scale / 2, [M, M]."""
         n_players = pairs.n_players
-        power = self.correlation ** np.arange(n_players + 1.0)
-        near, far = power[pairs.distance], power[::-1][pairs.distance]
-        if np.isfinite(self.size_width):
-            near = near * self._fade(pairs.size[:, None] - pairs.size, n_players)
-            far = far * self._fade(pairs.size[:, None] + pairs.size - n_players, n_players)
-        return near, far, self._scale(n_players)
+        near = self.correlation ** np.arange(n_players + 1.0) * (scale / 2)
+        far = sign * near[::-1]
+        if np.isinf(self.size_width):
+            return np.take(near + far, pairs.distance)
+        fade = self._fade(np.arange(-n_players, n_players + 1), n_players)
+        row, column = pairs.size[:, None], pairs.size
+        gram: FloatArray = np.take(near, pairs.distance) * np.take(fade, row - column + n_players)
+        gram += np.take(far, pairs.distance) * np.take(fade, row + column)
+        return gram
 
     def _fade(self, gap: IntArray, n_players: int) -> FloatArray:
         """Return what is left of the covariance between sizes that differ by `gap`."""

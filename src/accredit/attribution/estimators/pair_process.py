@@ -20,7 +20,7 @@ from accredit.errors import InvalidArgument
 SCREEN = 96
 """Pairs, at least, on which hypotheses are screened and the lengths of the players are fitted."""
 
-SCREEN_MARGIN = 10.0
+SCREEN_MARGIN = 7.0
 """A hypothesis whose log evidence on the screening pairs is so far below the best is not fitted to the rest."""
 
 
@@ -160,8 +160,9 @@ class PairProcess:
 
 def _n_screen(masks: MaskArray) -> int:
     """Return how many of the first pairs are enough to screen hypotheses and to fit lengths."""
-    n_pairs, n_players = len(masks), masks.shape[1]
-    return min(n_pairs, max(SCREEN, 3 * n_players))
+    n_pairs, n_players = masks.shape
+    n_enough: int = max(SCREEN, 3 * n_players)
+    return min(int(n_pairs), n_enough)
 
 
 def _prior_covariance(hypothesis: OddKernel, table: FloatArray) -> FloatArray:
