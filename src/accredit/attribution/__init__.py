@@ -5,6 +5,7 @@ coalition -> evaluation -> matrix -> estimate
 
 from accredit.attribution.attribute import attribute
 from accredit.attribution.config import CounterfactualConfig
+from accredit.attribution.control import paired_control
 from accredit.attribution.engine import CounterfactualEngine
 from accredit.attribution.estimate import Estimate, InteractionEstimate, MarginalEstimate, ShapleyEstimate
 from accredit.attribution.evaluation import PlayerWeights, SingleCoalitions, ValueFunction
@@ -36,4 +37,5 @@ __all__ = [
     "TopDecided",
     "ValueFunction",
     "attribute",
+    "paired_control",
 ]

@@ -53,6 +53,8 @@ class Session:
     started: float = field(default_factory=time.perf_counter)
     evaluated: int = 0
     """Coalitions that this call evaluated."""
+    planned_before: int = 0
+    """Coalitions of the plan that were there before."""
     reported: int = 0
     """Coalitions of the matrix that were there before, or that an event told of."""
 
@@ -64,6 +66,7 @@ class Session:
             EvaluationInterrupted: Ctrl-C; likewise.
         """
         self.reported = len(self.recorder.known)
+        self.planned_before = len(self.plan.masks) - len(self.recorder.missing(self.plan.masks))
         stop_reason, share, begin = "max_evaluations", 1.0, 0
         for number, end in enumerate(self.plan.round_ends, start=1):
             last = end == self.plan.round_ends[-1]
@@ -140,8 +143,7 @@ class Session:
         """Keep what a call finished and tell how far it is; False where something failed."""
         kept = self._keep(result)
         if self.progress is not None:
-            planned = len(self.plan.masks)
-            self.progress(planned - len(self.recorder.missing(self.plan.masks)), planned)
+            self.progress(self.planned_before + self.evaluated, len(self.plan.masks))
         return kept
 
     def _keep(self, result: CallResult) -> bool:
