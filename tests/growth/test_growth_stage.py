@@ -1,0 +1,93 @@
+"""The stage table and the blend schedules against tables written out here."""
+
+import math
+
+import pytest
+
+from accredit.errors import InvalidArgument
+from accredit.growth.blend import BlendSchedule, blend_weight
+from accredit.growth.stage import TRANSITIONS, Operation, Stage, after_blend, is_legal, transition
+
+OLD = 10**6
+# operation, source -> target, smallest age, whether a proof is wanted; whatever is not here does not exist
+RULES = {
+    (Operation.GRAFT, Stage.EMPTY): (Stage.TRAINING, 0, False),
+    (Operation.BLEND, Stage.TRAINING): (Stage.BLENDING, 1, False),
+    (Operation.COMMIT, Stage.HOLDING): (Stage.COMMITTED, 0, True),
+    (Operation.PRUNE, Stage.TRAINING): (Stage.EMPTY, 3, False),
+    (Operation.PRUNE, Stage.BLENDING): (Stage.EMPTY, 3, False),
+    (Operation.PRUNE, Stage.HOLDING): (Stage.EMPTY, 3, False),
+}
+DECISIONS = [operation for operation in Operation if operation != Operation.WAIT]
+
+
+@pytest.mark.parametrize("operation", DECISIONS)
+@pytest.mark.parametrize("source", Stage)
+def test_every_operation_leads_where_the_table_says_or_nowhere(operation: Operation, source: Stage):
+    """[R37]"""
+    row = transition(operation, source)
+    if (operation, source) in RULES:
+        assert row is not None
+        assert row.target == RULES[operation, source][0]
+    else:
+        assert row is None
+        assert not is_legal(operation, source, age=OLD, is_proven=True)
+
+
+@pytest.mark.parametrize(("operation", "source"), RULES)
+def test_an_operation_is_legal_from_its_age_on_and_with_the_proof_it_needs(operation: Operation, source: Stage):
+    """[R37]"""
+    _, age, proof = RULES[operation, source]
+    assert is_legal(operation, source, age=age, is_proven=True)
+    assert not is_legal(operation, source, age=age - 1, is_proven=True)
+    assert is_legal(operation, source, age=OLD, is_proven=False) == (not proof)
+
+
+def test_the_table_has_each_pair_once():
+    """[R37] `transition` takes the first row that fits, so that a second one would be dead."""
+    pairs = [(row.operation, row.source) for row in TRANSITIONS]
+    assert len(set(pairs)) == len(pairs) == len(RULES)
+
+
+@pytest.mark.parametrize("source", Stage)
+def test_waiting_is_always_legal_and_moves_nothing(source: Stage):
+    """[R37]"""
+    assert is_legal(Operation.WAIT, source, age=0, is_proven=False)
+    assert transition(Operation.WAIT, source) is None
+
+
+def test_live_and_removable_stages_are_these():
+    """[R34] A graft in training does not reach the output; a committed one is never dropped."""
+    assert [stage.name for stage in Stage if stage.is_live] == ["BLENDING", "HOLDING", "COMMITTED"]
+    assert [stage.name for stage in Stage if stage.is_removable] == ["TRAINING", "BLENDING", "HOLDING"]
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_only_a_blend_that_has_reached_one_moves_on_by_itself(stage: Stage):
+    """[R37]"""
+    assert after_blend(stage, 0.999) == stage
+    assert after_blend(stage, 1.0) == (Stage.HOLDING if stage == Stage.BLENDING else stage)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (BlendSchedule.LINEAR, [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]),
+        (BlendSchedule.COSINE, [0.0, (1 - math.sqrt(0.5)) / 2, 0.5, (1 + math.sqrt(0.5)) / 2, 1.0, 1.0]),
+        (BlendSchedule.STEP, [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]),
+    ],
+)
+def test_blend_schedules_equal_hand_computed_weights(schedule: BlendSchedule, expected: list[float]):
+    """[R37]"""
+    weights = [blend_weight(schedule, age, 4) for age in range(6)]
+    assert weights == pytest.approx(expected, abs=1e-15)
+    assert weights[0] == 0.0
+    assert weights[4] == 1.0
+
+
+@pytest.mark.parametrize(("age", "steps"), [(0, 0), (-1, 2)])
+def test_a_blend_without_steps_or_with_a_negative_age_is_refused(age: int, steps: int):
+    """[R37]"""
+    wanted = f"`blend_weight` got age {age} of {steps} steps, wanted age >= 0 and steps >= 1; set the length"
+    with pytest.raises(InvalidArgument, match=wanted):
+        blend_weight(BlendSchedule.LINEAR, age, steps)
