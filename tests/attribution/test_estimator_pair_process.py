@@ -87,6 +87,27 @@ def test_only_the_coalitions_given_are_used() -> None:
     assert whole.n_evaluations == lonely.n_evaluations == len(masks) - 2
 
 
+def test_the_order_of_the_rows_changes_no_digit() -> None:
+    """[R10] Whatever order workers finish in, with more pairs than the screening looks at."""
+    masks = design(10, 30)
+    values = unanimity_sum(masks, seed=2)[0][:, None]
+    order = np.random.default_rng(1).permutation(len(masks))
+    plain, shuffled = ESTIMATE(masks, values), ESTIMATE(masks[order], values[order])
+    np.testing.assert_array_equal(plain.value, shuffled.value)
+    assert plain.covariance is not None
+    assert shuffled.covariance is not None
+    np.testing.assert_array_equal(plain.covariance, shuffled.covariance)
+
+
+def test_further_columns_do_not_change_the_first() -> None:
+    """[R7] Replicates of the validation set leave the estimate itself alone, with screening too."""
+    masks = design(8, 28)
+    values = np.stack([unanimity_sum(masks, seed=seed)[0] for seed in range(3)], axis=1)
+    np.testing.assert_allclose(
+        ESTIMATE(masks, values).value[:, 0], ESTIMATE(masks, values[:, :1]).value[:, 0], rtol=1e-9
+    )
+
+
 def test_covariance_agrees_with_the_standard_errors_and_with_efficiency() -> None:
     """[R8] Differences between players need it; the sum of all values is known, so it has no variance."""
     masks = design(8, 8)

@@ -13,7 +13,7 @@ VALUES = np.array([[1.0], [9.0], [2.0], [6.0], [5.0]])
 
 
 def test_pairs_have_none_and_all_first_and_leave_out_the_coalition_alone() -> None:
-    """[R5] By hand, with the rows in another order."""
+    """[R5] By hand."""
     order = [4, 3, 1, 0, 2]
     pairs = paired_values(MASKS[order], VALUES[order])
     np.testing.assert_array_equal(pairs.masks, [[False, False, False], [False, True, True]])

@@ -5,7 +5,7 @@ Axes: C complement pairs, N players, R columns of values.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from accredit.attribution.protocols import FittedValues, FloatArray, MaskArray
 from accredit.errors import InvalidArgument
 
 SCREEN = 96
-"""Pairs, at least, on which hypotheses are screened and the lengths of the players are fitted."""
+"""Pairs, at least, on which hypotheses are screened and lengths are fitted; further ones say little more."""
 
 SCREEN_MARGIN = 7.0
 """A hypothesis whose log evidence on the screening pairs is so far below the best is not fitted to the rest."""
@@ -43,8 +43,8 @@ class PairProcess:
     - Standard error: of the posterior mixture, Student t with C - 2 degrees of freedom. It assumes that the game looks
       like a draw from some mixture of the hypotheses: measured, it covers networks, and too little thresholded games
       (voting, glove) at 4 evaluations a player and below; `caution` then says so.
-    - Cost: no evaluation beyond the pairs; O(C^3) per hypothesis. Columns share all factorisations, and the fitted
-      lengths: pass together what belongs together, such as an output and its replicates.
+    - Cost: no evaluation beyond the pairs; O(C^3) per hypothesis. Columns share all factorisations, and the lengths
+      fitted to the first column: pass one output in a call, its replicates after it.
 
     Source: Rasmussen and Williams (2006), chapters 2 and 5; odd part: OddSHAP (2026). Differs from both in the tempered
     average over kernels and in the two families.
@@ -120,20 +120,25 @@ class PairProcess:
         geometry = PairGeometry.of(masks)
         best = np.full(odd.shape[1], -np.inf)
         posteriors = []
-        for hypothesis in self._screened(geometry, masks, odd):
+        for hypothesis, lead in self._screened(geometry, masks, odd):
             white = whiten(hypothesis.gram(geometry), masks, odd, noise=self.noise)
-            best = np.maximum(best, white.log_evidence.max(axis=0))
-            if (white.log_evidence > best - NEGLIGIBLE).any():
+            # screened column by column, or the columns beside one would have a say in its average
+            evidence = np.where(lead > -SCREEN_MARGIN, white.log_evidence, -np.inf)
+            best = np.maximum(best, evidence.max(axis=0))
+            if (evidence > best - NEGLIGIBLE).any():
                 table = hypothesis.shapley_table(masks.shape[1])
                 covariance = shapley_covariance(masks, table=table)
-                posteriors.append(posterior(white, covariance, prior=_prior_covariance(hypothesis, table)))
+                here = posterior(white, covariance, prior=_prior_covariance(hypothesis, table))
+                posteriors.append(replace(here, log_evidence=evidence))
         return posteriors
 
-    def _screened(self, geometry: PairGeometry, masks: MaskArray, odd: FloatArray) -> list[OddKernel]:
-        """Return the hypotheses that do well on the first pairs, for any column; the best first."""
+    def _screened(
+        self, geometry: PairGeometry, masks: MaskArray, odd: FloatArray
+    ) -> list[tuple[OddKernel, FloatArray]]:
+        """Return the hypotheses that do well on the first pairs, with their leads [R] over the best; the best first."""
         n_screen = _n_screen(masks)
         if n_screen == len(masks):
-            return list(self.hypotheses)
+            return [(hypothesis, np.zeros(odd.shape[1])) for hypothesis in self.hypotheses]
         first = geometry.first(n_screen)
         evidence = np.array(
             [
@@ -141,14 +146,16 @@ class PairProcess:
                 for each in self.hypotheses
             ]
         )
-        lead = (evidence - evidence.max(axis=0)).max(axis=1)
-        return [self.hypotheses[index] for index in np.argsort(-lead, kind="stable") if lead[index] > -SCREEN_MARGIN]
+        lead = evidence - evidence.max(axis=0)
+        furthest = lead.max(axis=1)
+        order = [index for index in np.argsort(-furthest, kind="stable") if furthest[index] > -SCREEN_MARGIN]
+        return [(self.hypotheses[index], lead[index]) for index in order]
 
     def _individual(self, masks: MaskArray, odd: FloatArray) -> Posterior:
         """Return the posterior under a covariance with a length for each player."""
         n_screen, n_players = _n_screen(masks), masks.shape[1]
         rough = ROUGH.gram(PairGeometry.of(masks))
-        lengths = fit_player_lengths(masks[:n_screen], odd[:n_screen], rough=rough[:n_screen, :n_screen])
+        lengths = fit_player_lengths(masks[:n_screen], odd[:n_screen, :1], rough=rough[:n_screen, :n_screen])
         share = lengths.rough_share
         table = ROUGH.shapley_table(n_players)
         white = whiten((1 - share) * lengths.gram(masks) + share * rough, masks, odd, noise=self.noise)

@@ -15,7 +15,11 @@ from accredit.errors import InvalidArgument, MissingValue
 
 @dataclass(frozen=True, kw_only=True)
 class PairedValues:
-    """The complement pairs among the coalitions that were evaluated, (none, all) first."""
+    """The complement pairs among the coalitions that were evaluated, (none, all) first.
+
+    The others follow in an order that depends on nothing but which they are, so that the order of the rows cannot
+    change a digit, and that is random, so that the first of them speak for all.
+    """
 
     masks: MaskArray
     """One coalition of each pair, [C, N]: the one without the first player."""
@@ -56,7 +60,9 @@ def paired_values(masks: MaskArray, values: FloatArray) -> PairedValues:
             "`masks` lacks the coalition of no player or that of all players, but Shapley values share out the"
             " difference between the two; evaluate both."
         )
-    order = np.array([ends, *(row for row in first if row != ends)])
+    inner = np.array([row for row in first if row != ends], dtype=np.intp)
+    inner = inner[np.lexsort(masks[inner].T)]
+    order = np.concatenate([[ends], np.random.default_rng(0).permutation(inner)])
     here, there = values[order], values[np.array(complement)[order]]
     return PairedValues(masks=masks[order], odd=(here - there) / 2, even=(here + there) / 2)
 
