@@ -125,7 +125,8 @@ def test_nan_comes_out_as_the_mean_and_infinity_as_the_bound(size: tuple[int, in
     assert normalized[0, 1].item() == 10.0
     assert normalized[1, 1].item() == -10.0
     assert torch.equal(normalized[2:], statistics(batch)[2:])
-    assert torch.equal(statistics(dirty.clone().requires_grad_())[:2].detach(), normalized[:2])
+    with_gradient = statistics(dirty.clone().requires_grad_()).detach()
+    torch.testing.assert_close(with_gradient, normalized, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -165,6 +166,16 @@ def test_finite_numbers_whose_squares_leave_float32_are_kept() -> None:
     np.testing.assert_allclose(statistics.std, torch.cat(batches).double().numpy().std(0), rtol=1e-6)
     assert int(statistics.dropped) == 0
     assert statistics(batches[0]).std().item() == pytest.approx(1.0, rel=0.05)
+
+
+def test_numbers_that_float64_can_just_square_are_kept() -> None:
+    """[R16] [R25] In small and large batches; 9e149 is the last one that is."""
+    for size in ((4, 20), LARGE):
+        batch = torch.full(size, 9e149, dtype=torch.float64)
+        batch[::2] *= -1
+        statistics = fed(batch, batch)
+        assert int(statistics.count) == 2 * size[0]
+        assert statistics.std.tolist() == pytest.approx([9e149] * size[1])
 
 
 def test_statistics_of_huge_numbers_do_not_leak_into_float32() -> None:

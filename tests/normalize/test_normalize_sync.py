@@ -29,14 +29,14 @@ def work(rank: int, n_ranks: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=n_ranks)
     calls = 0
-    original = dist.all_gather_into_tensor
+    original = dist.all_gather
 
     def counted(*arguments: object, **named: object) -> object:
         nonlocal calls
         calls += 1
         return original(*arguments, **named)
 
-    dist.all_gather_into_tensor = counted
+    dist.all_gather = counted
     statistics, collected, forgetting = RunningMeanStd(3), RunningMeanStd(3), RunningMeanStd(3, horizon=50)
     for step in range(STEPS):
         synchronized_update(statistics, batch_of(rank, step))

@@ -40,6 +40,9 @@ LARGEST_SHARE = 0.99
 LARGEST = 1e150
 """Numbers beyond this count as not finite: the square of a larger one overflows float64."""
 
+_FEW = 1024
+"""Rows up to which float32 sums are taken in one BLAS call."""
+
 _SAFE_SQUARE = 1e70
 """Sums of squares below this hold neither NaN nor anything that overflows float32."""
 
@@ -54,6 +57,21 @@ def _ones(n_rows: int) -> Exact:
     return np.ones(n_rows)
 
 
+@lru_cache(maxsize=256)
+def _single_ones(n_rows: int) -> NDArray[np.float32]:
+    return np.ones(n_rows, np.float32)
+
+
+def _column_sums(rows: Tensor) -> NDArray[np.float32]:
+    """Sums [D] of float32 rows [B, D].
+
+    BLAS adds row by row, which is fastest and good to some 1e-7 for few rows; for many rows torch sums in cascades.
+    """
+    n_rows = len(rows)
+    sums: NDArray[np.float32] = _single_ones(n_rows).dot(rows.numpy()) if n_rows <= _FEW else rows.sum(0).numpy()
+    return sums
+
+
 def absorb(state: Exact, *, rest: float, first: Numbers, second: Numbers) -> None:
     """Write the merge into `state` [2, D]: `first` is e, `second` is q, `rest` is 1 - s; overwrites `first`."""
     mean, var = state[0], state[1]
@@ -62,6 +80,19 @@ def absorb(state: Exact, *, rest: float, first: Numbers, second: Numbers) -> Non
     var += second
     first *= first
     var -= first
+
+
+def update_column(state: Exact, values: Exact, *, share: float) -> bool:
+    """Merge float64 numbers [B] into `state` [2, 1]; False, and nothing done, where one is not finite."""
+    distance = values - state[0, 0]
+    with np.errstate(over="ignore"):
+        second = float(distance.dot(distance))
+    if not second < LARGEST**2:
+        return False
+    first = share * float(distance.sum()) / len(values)
+    state[0, 0] += first
+    state[1, 0] = (1.0 - share) * state[1, 0] + share * second / len(values) - first * first
+    return True
 
 
 def update_small(state: Exact, rows: Numbers, *, share: float) -> bool:
@@ -74,7 +105,7 @@ def update_small(state: Exact, rows: Numbers, *, share: float) -> bool:
 
 
 def _update_small(state: Exact, rows: Numbers, *, share: float) -> bool:
-    distance: Exact = np.subtract(rows, state[0], dtype=np.float64)
+    distance: Exact = rows - state[0]
     flat = distance.reshape(-1)
     # one BLAS call finds NaN, infinities and squares that overflow
     if not flat.dot(flat) < LARGEST**2:
@@ -92,8 +123,8 @@ def update_large(state: Exact, rows: Tensor, *, share: float) -> bool:
     near = state[0].astype(np.float32)
     shift = torch.from_numpy(near)
     distance = rows - shift if rows.dtype == torch.float32 else rows.float().sub_(shift)
-    first: NDArray[np.float32] = distance.sum(0).numpy()
-    second: NDArray[np.float32] = distance.square_().sum(0).numpy()
+    first = _column_sums(distance)
+    second = _column_sums(distance.square_())
     if not second.dot(second) < np.inf:
         return False
     first *= share / len(rows)
@@ -108,12 +139,12 @@ def update_large(state: Exact, rows: Tensor, *, share: float) -> bool:
     return True
 
 
-def exact_moments(rows: Tensor, shift: Tensor) -> Moments[Tensor] | None:
-    """Moments of a batch in float64 and two passes, or None where a number is not finite."""
+def exact_moments(rows: Tensor, shift: Tensor, *, limit: float) -> Moments[Tensor] | None:
+    """Moments of a batch in float64 and two passes, or None where a variance is not below the limit."""
     distance = rows.double() - shift
     offset = distance.mean(0)
     var = distance.sub_(offset).square_().mean(0)
-    if not var.sum() < LARGEST**2:
+    if not var.sum() < limit:
         return None
     return Moments(float(len(rows)), float(len(rows)), shift + offset, var)
 
@@ -136,7 +167,7 @@ def standardize_small(
 def _standardize_small(
     rows: Numbers, state: Exact, *, epsilon: float, clip: float, dtype: type[np.floating[Any]]
 ) -> Tensor:
-    score: Exact = np.subtract(rows, state[0], dtype=np.float64)
+    score: Exact = rows - state[0]
     scale = np.maximum(state[1], epsilon)
     np.sqrt(scale, out=scale)
     np.reciprocal(scale, out=scale)
@@ -154,19 +185,19 @@ def _standardize_small(
 def standardize_large(rows: Tensor, state: Exact, *, epsilon: float, clip: float) -> Tensor:
     """`standardize_small` for many rows: float64 stays float64, all else is worked on in float32."""
     scale = np.maximum(state[1], epsilon)
-    np.sqrt(scale, out=scale)
-    np.reciprocal(scale, out=scale)
-    near = state[0].astype(np.float32)
-    if rows.dtype == torch.float64 or not near.dot(near) < np.inf:
-        score = (rows.double() - torch.from_numpy(state[0])).mul_(torch.from_numpy(scale))
-    else:
-        shift = torch.from_numpy(near)
-        score = rows - shift if rows.dtype == torch.float32 else rows.float().sub_(shift)
-        beyond = np.subtract(near, state[0], dtype=np.float64)
-        beyond *= scale
-        torch.addcmul(
-            torch.from_numpy(beyond.astype(np.float32)), score, torch.from_numpy(scale.astype(np.float32)), out=score
-        )
-    score.clamp_(-clip, clip)
+    near, spread = state[0].astype(np.float32), scale.astype(np.float32)
+    # numbers that only float64 holds show as infinities, or as a zero
+    if rows.dtype == torch.float64 or not near.dot(near) + spread.max() < np.inf or not spread.min() > 0.0:
+        np.sqrt(scale, out=scale)
+        score = rows.double().sub(torch.from_numpy(state[0])).div_(torch.from_numpy(scale)).clamp_(-clip, clip)
+        return score.nan_to_num_(nan=0.0, posinf=clip, neginf=-clip)
+    np.sqrt(spread, out=spread)
+    np.reciprocal(spread, out=spread)
+    shift = torch.from_numpy(near)
+    score = rows - shift if rows.dtype == torch.float32 else rows.float().sub_(shift)
+    beyond = np.subtract(near, state[0], dtype=np.float64).astype(np.float32)
+    beyond *= spread
+    torch.addcmul(torch.from_numpy(beyond), score, torch.from_numpy(spread), out=score).clamp_(-clip, clip)
+    sums = _column_sums(score)
     # bounded numbers cannot overflow a sum, so only a NaN shows in it
-    return score if score.sum().isfinite() else score.nan_to_num_(nan=0.0, posinf=clip, neginf=-clip)
+    return score if sums.dot(sums) < np.inf else score.nan_to_num_(nan=0.0, posinf=clip, neginf=-clip)

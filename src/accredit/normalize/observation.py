@@ -5,6 +5,7 @@ Axes: B rows of a batch (all leading axes taken together), D features (all axes 
 
 from __future__ import annotations
 
+import math
 from typing import Self, cast
 
 import numpy as np
@@ -121,7 +122,7 @@ class RunningMeanStd(Statistics):
             InvalidArgument: another shape, device or dtype, or a single sample without a batch axis.
         """
         rows, mask = self.as_rows(x, mask)
-        if not self.training or self.frozen:
+        if self.frozen or not self.training:
             return
         if torch.compiler.is_compiling() or not rows.is_cpu:
             self.absorb(masked_moments(rows, mask))
@@ -145,9 +146,9 @@ class RunningMeanStd(Statistics):
         rows = x.detach() if x.requires_grad else x
         return (rows if rows.dim() == 2 and len(self.shape) == 1 else rows.reshape(-1, self.n_features)), mask
 
-    def absorb_rows(self, rows: Tensor) -> None:
+    def absorb_rows(self, rows: Tensor, *, are_finite: bool = False) -> None:
         """Merge rows [B, D] on the CPU outside compiled regions; what is not finite is left out and counted."""
-        n_rows = len(rows)
+        n_rows, size = rows.shape[0], rows.numel()
         if n_rows == 0:
             return
         # the dictionary instead of the attribute: a module looks for its buffers last
@@ -158,9 +159,13 @@ class RunningMeanStd(Statistics):
             kept = (1.0 - 1.0 / self.horizon) ** n_rows
             weight, weight_of_squares = weight * kept, weight_of_squares * kept * kept
         share = n_rows / (weight + n_rows)
-        if share > host.LARGEST_SHARE or (rows.dtype in _WIDE and rows.numel() > host.SMALL):
-            done = self._merge_exactly(rows, Moments(weight, weight_of_squares, moments[0], moments[1]))
-        elif rows.numel() <= host.SMALL:
+        is_small = size <= host.SMALL
+        if share > host.LARGEST_SHARE or are_finite or (rows.dtype in _WIDE and not is_small and self.n_features > 1):
+            old = Moments(weight, weight_of_squares, moments[0], moments[1])
+            done = self._merge_exactly(rows, old, limit=math.inf if are_finite else host.LARGEST**2)
+        elif self.n_features == 1:
+            done = host.update_column(moments.numpy(), rows.double().reshape(-1).numpy(), share=share)
+        elif is_small:
             numbers = (rows if rows.dtype in host.NUMPY_DTYPES else rows.float()).numpy()
             done = host.update_small(moments.numpy(), numbers, share=share)
         else:
@@ -170,8 +175,8 @@ class RunningMeanStd(Statistics):
         else:
             self._drop_and_update(rows)
 
-    def _merge_exactly(self, rows: Tensor, old: Moments[Tensor]) -> bool:
-        new = host.exact_moments(rows, old.mean)
+    def _merge_exactly(self, rows: Tensor, old: Moments[Tensor], *, limit: float) -> bool:
+        new = host.exact_moments(rows, old.mean, limit=limit)
         if new is None:
             return False
         merged = merge(old, new)
@@ -185,7 +190,7 @@ class RunningMeanStd(Statistics):
         kept = rows[finite]
         self.tallies[3:4].add_(len(rows) - len(kept))
         # all finite: only their squares were too large for the dtype of the work
-        self.absorb_rows(kept if len(kept) < len(rows) else rows.double())
+        self.absorb_rows(kept, are_finite=len(kept) == len(rows))
 
     def absorb(self, batch: Batch) -> None:
         """Merge flat moments [D] of a batch that were taken elsewhere, for example on other ranks; no host sync."""

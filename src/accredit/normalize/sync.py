@@ -36,12 +36,11 @@ def gather(batches: Sequence[Batch], group: dist.ProcessGroup | None = None) -> 
     if not batches:
         return []
     packed = torch.cat([_pack(batch) for batch in batches])
-    n_ranks = dist.get_world_size(group)
-    gathered = packed.new_empty(n_ranks * packed.numel())
-    dist.all_gather_into_tensor(gathered, packed, group=group)
+    gathered = [torch.empty_like(packed) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(gathered, packed, group=group)
     widths = [batch.moments.mean.numel() for batch in batches]
     sizes = [3 + 2 * width for width in widths]
-    ranks = [[_unpack(part) for part in torch.split(row, sizes)] for row in gathered.view(n_ranks, -1).unbind(0)]
+    ranks = [[_unpack(part) for part in torch.split(row, sizes)] for row in gathered]
     merged = ranks[0]
     for rank in ranks[1:]:
         merged = [_merge(a, b) for a, b in zip(merged, rank, strict=True)]
