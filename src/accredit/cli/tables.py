@@ -19,7 +19,7 @@ def policy_table(comparison: Comparison) -> Table:
     )
     table.add_column("policy", no_wrap=True)
     for name in ("accuracy", "log-loss", "params", "vs no growth", "learned vs it"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row in comparison.policies:
         table.add_row(
             Text(row.policy),
@@ -36,8 +36,8 @@ def policy_table(comparison: Comparison) -> Table:
 def graft_table(comparison: Comparison) -> Table:
     """Return what the committed grafts of the learned policy earn."""
     table = Table(
-        title="Committed by the learned policy: Shapley values on the test split",
-        caption="means over hosts, positive helps; what removal would cost, not what it caused",
+        title="Grafts of the learned policy: Shapley values",
+        caption="test split, positive helps; what removal would cost,\nnot what the graft caused",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
@@ -61,5 +61,5 @@ def _difference(interval: Interval | None, *, scale: float = 1.0, digits: int = 
         return ""
     mean = f"{interval.mean * scale:+.{digits}f}"
     if interval.lower is None or interval.upper is None:
-        return f"{mean} ± ?"
-    return f"{mean} ± {(interval.upper - interval.lower) / 2 * scale:.{digits}f}"
+        return f"{mean} ±?"
+    return f"{mean} ±{(interval.upper - interval.lower) / 2 * scale:.{digits}f}"

@@ -136,7 +136,7 @@ def update_policy(
         generator: order of the minibatches.
 
     Raises:
-        TrainingFailed: the loss, any of its terms, or the gradient is not finite; the policy is as it was before.
+        TrainingFailed: the loss, any of its terms, or the gradient of a minibatch is not finite; its step is not taken.
     """
     loss_module = ClipPPOLoss(
         policy.actor,

@@ -14,6 +14,7 @@ from accredit.telemetry.sinks.jsonl import read
 from accredit.training.run_folder import RunFolder, read_json
 
 Plain = dict[str, Any]
+MINUS = "\N{MINUS SIGN}"
 
 
 def write_run_report(folder: Path) -> Path:
@@ -34,7 +35,7 @@ def write_run_report(folder: Path) -> Path:
             f"finish it by `accredit resume {folder}`."
         )
     started, updates = None, []
-    for event in read(run.events):
+    for event in read(run.events, kinds=(RunStarted, UpdateCompleted)):
         if isinstance(event, RunStarted):
             started = event
         elif isinstance(event, UpdateCompleted):
@@ -62,7 +63,8 @@ def _page(
             ("environments", str(config["environments"])),
             ("steps an episode", str(config["episode"]["steps"])),
             ("updates", str(config["updates"])),
-            ("version", started.code_version if started else "unknown"),
+            ("accredit", started.code_version if started else "unknown"),
+            ("torch", started.torch_version if started else "unknown"),
         ),
         key_figures=(
             KeyFigure(
@@ -72,8 +74,8 @@ def _page(
             ),
             KeyFigure(
                 label="log-loss, learned minus no growth",
-                value=f"{learned['minus_no_growth']['mean']:+.3f} nat",
-                note=_ends(learned["minus_no_growth"], "{:+.3f}"),
+                value=_signed(learned["minus_no_growth"]["mean"]) + " nat",
+                note=_ends(learned["minus_no_growth"], "{:+.3f}").replace("-", MINUS),
             ),
             KeyFigure(
                 label="parameters",
@@ -102,6 +104,10 @@ def _page(
             Section(title="Learning", items=(_learning_chart(updates),)),
         ),
     )
+
+
+def _signed(number: float) -> str:
+    return f"{number:+.3f}".replace("-", MINUS)
 
 
 def _ends(interval: Plain, form: str) -> str:

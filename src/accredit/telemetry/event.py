@@ -73,6 +73,7 @@ class RunStarted:
     config: str
     """The whole configuration as JSON."""
     code_version: str
+    torch_version: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +131,7 @@ class UpdateCompleted:
     episode_return: float | None
     """Mean raw return of the episodes that ended in the rollout, nats; None where none ended."""
     gain_over_control: float | None
-    """Mean over these episodes of the control's final log-loss minus the host's, nats."""
+    """Mean over these episodes of the control's final log-loss minus the host's, both capped as in the reward, nats."""
     final_log_loss: float | None
     final_accuracy: float | None
     mean_parameters: float | None

@@ -146,11 +146,11 @@ class GrowthVectorEnv(gymnasium.vector.VectorEnv[Observations, NDArray[np.int64]
         observations = self.episodes.observations()
         for row in np.flatnonzero(outcome.ended):
             final[row] = observations[row]
-        episodes = self.episodes
+        episodes, cap = self.episodes, self.config.reward.loss_cap
         results = {
             "final_log_loss": episodes.loss.copy(),
             "final_accuracy": episodes.accuracy.copy(),
-            "final_gain_over_control": episodes.control_loss() - episodes.loss,
+            "final_gain_over_control": np.minimum(episodes.control_loss(), cap) - np.minimum(episodes.loss, cap),
             "final_parameters": episodes.hosts.graft_parameter_counts().sum(1),
         }
         masks = {f"_{key}": outcome.ended.copy() for key in ("final_obs", *results)}

@@ -161,7 +161,7 @@ def compare(
     contenders: dict[str, Policy] = {
         LEARNED: learned,
         "greedy, calibrated": Greedy(view, generator(0), kinds=kinds),
-        "greedy, random kinds": Greedy(view, generator(1)),
+        "greedy, random": Greedy(view, generator(1)),
         "best schedule": Schedule(view, plan.order, kinds=plan.kinds),
         "random": RandomPolicy(generator(2)),
         NO_GROWTH: NoGrowth(),

@@ -74,13 +74,8 @@ def train(config: TrainConfig, folder: Path, *, watcher: Watcher | None = None) 
     """
     task = find_task(config.task)
     run = RunFolder(folder)
-    run.create()
-    plain = to_plain(config)
-    write_json(run.config, plain)
-    with one_thread(), JsonlSink(run.events) as sink:
-        trainer = Trainer(task, config, on_event=sink)
-        sink(RunStarted(task=config.task, seed=config.seed, config=json.dumps(plain), code_version=version("accredit")))
-        return _Run(run, task, trainer, sink, watcher or Watcher()).go_on(is_warm=False)
+    run.create(to_plain(config))
+    return _begin(run, task, config, watcher or Watcher())
 
 
 def resume(folder: Path, *, updates: int | None = None, watcher: Watcher | None = None) -> Comparison:
@@ -102,6 +97,8 @@ def resume(folder: Path, *, updates: int | None = None, watcher: Watcher | None 
     if updates is not None:
         config = replace(config, updates=updates)
         write_json(run.config, to_plain(config))
+    if state is None:
+        return _begin(run, find_task(config.task), config, watcher)
     return _continue(run, config, state, watcher)
 
 
@@ -114,8 +111,8 @@ def evaluate(folder: Path, *, watcher: Watcher | None = None) -> Comparison:
     """
     watcher = watcher or Watcher()
     run, config, state = _load(folder, watcher)
-    update = cast("dict[str, int]", state["trainer"])["update"]
-    if update < config.updates:
+    update = state["trainer"]["update"] if state else 0
+    if state is None or update < config.updates:
         raise RunFolderError(
             f"`RUN` is {folder}, which stands at update {update} of {config.updates}, wanted a run whose training is "
             f"through; finish it by `accredit resume {folder}`."
@@ -134,10 +131,32 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _load(folder: Path, watcher: Watcher) -> tuple[RunFolder, TrainConfig, dict[str, Any]]:
+def _begin(run: RunFolder, task: Task, config: TrainConfig, watcher: Watcher) -> Comparison:
+    """Run from the beginning in a folder that has a configuration and no checkpoint yet."""
+    if run.events.exists():
+        cut(run.events, 0)
+    with one_thread(), JsonlSink(run.events) as sink:
+        trainer = Trainer(task, config, on_event=sink)
+        plain = json.dumps(to_plain(config))
+        sink(
+            RunStarted(
+                task=config.task,
+                seed=config.seed,
+                config=plain,
+                code_version=version("accredit"),
+                torch_version=torch.__version__,
+            )
+        )
+        return _Run(run, task, trainer, sink, watcher).go_on(is_warm=False)
+
+
+def _load(folder: Path, watcher: Watcher) -> tuple[RunFolder, TrainConfig, dict[str, Any] | None]:
+    """Return folder, configuration and the last good state; None where the run was killed before its first one."""
     run = RunFolder(folder)
     run.require()
     config = from_plain(TrainConfig, read_json(run.config))
+    if not run.checkpoints.exists():
+        return run, config, None
     state, _ = checkpoint.load_latest(run.checkpoints, on_damaged=watcher.on_notice)
     saved = cast("dict[str, Any]", state["config"])
     differing = [

@@ -93,13 +93,14 @@ class ObservationTable:
 
     def encode(self, now: Situation) -> NDArray[np.float32]:
         """Return observations [E, F], each field cut to its range."""
+        loss, control = (np.minimum(value, LARGEST_LOSS) for value in (now.log_loss, now.control_log_loss))
         base = [
             now.time,
-            now.log_loss,
+            loss,
             now.accuracy,
             now.last_gain,
-            now.control_log_loss,
-            now.control_log_loss - now.log_loss,
+            control,
+            control - loss,
             now.graft_share,
             (now.alphas > 0).mean(1),
         ]

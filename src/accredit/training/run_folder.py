@@ -47,19 +47,22 @@ class RunFolder:
         """The report, HTML."""
         return self.path / "report.html"
 
-    def create(self) -> None:
-        """Make the folder, which must be new.
+    def create(self, config: Mapping[str, Any]) -> None:
+        """Make the folder, which must be new, with the configuration in it: both at once, or neither.
 
         Raises:
             RunFolderError: it exists, or cannot be made.
         """
-        try:
-            self.path.mkdir(parents=True)
-        except FileExistsError as error:
+        if self.path.exists():
             raise RunFolderError(
                 f"`--out` is {self.path}, which exists, wanted a new folder; go on with that run by "
                 f"`accredit resume {self.path}`, or name another folder."
-            ) from error
+            )
+        beginning = self.path.with_name(f".{self.path.name}-{os.getpid()}.beginning")
+        try:
+            beginning.mkdir(parents=True)
+            write_json(beginning / self.config.name, config)
+            beginning.rename(self.path)
         except OSError as error:
             raise RunFolderError(
                 f"`--out` is {self.path}, which cannot be made ({error.strerror}), wanted a folder that can be "
