@@ -5,7 +5,6 @@ Axes: G coalitions times B examples stacked as rows, N players, D width.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -148,18 +147,3 @@ def _table(network: nn.Module, n_players: int, images: Tensor, labels: Tensor) -
         losses.append(nn.functional.cross_entropy(logits, targets, reduction="none").view(len(some), -1).mean(dim=1))
         accuracies.append((logits.argmax(dim=1) == targets).double().view(len(some), -1).mean(dim=1))
     return {"loss": torch.cat(losses).numpy(), "accuracy": torch.cat(accuracies).numpy()}
-
-
-def exact_shapley(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the Shapley values [N] of a complete table by their definition, to score estimates against."""
-    n_players = int(math.log2(len(table)))
-    index = np.arange(len(table))
-    size = np.bitwise_count(index).astype(int)
-    weight = np.array(
-        [math.factorial(s) * math.factorial(n_players - 1 - s) / math.factorial(n_players) for s in range(n_players)]
-    )
-    values = np.empty(n_players)
-    for player in range(n_players):
-        without = index[(index >> player) & 1 == 0]
-        values[player] = (weight[size[without]] * (table[without | (1 << player)] - table[without])).sum()
-    return values

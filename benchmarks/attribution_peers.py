@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +58,7 @@ def shapiq_peer(name: str, **options: object) -> Peer:
 
 def shap_kernel(game: CountedGame, budget: int, seed: int) -> Values:
     """shap.KernelExplainer with a zero background, so that a masked player is 0."""
-    np.random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - shap draws from the global generator
     n = game.n_players
     explainer = shap.KernelExplainer(game, np.zeros((1, n)), silent=True)
     return np.asarray(explainer.shap_values(np.ones((1, n)), nsamples=budget - 2, silent=True, l1_reg=0)).ravel()
@@ -108,6 +107,32 @@ PEERS: dict[str, Peer] = {
 }
 
 
+def pair_peer(name: str, **options: object) -> Peer:
+    """Return a peer for order-2 Shapley interactions from shapiq's approximators, in upper-triangle order."""
+
+    def estimate(game: CountedGame, budget: int, seed: int) -> Values:
+        n = game.n_players
+        approximator = getattr(approximators, name)(n=n, max_order=2, index="SII", random_state=seed, **options)
+        found = approximator.approximate(budget, game)
+        square = np.zeros((n, n))
+        for coalition, position in found.interaction_lookup.items():
+            if len(coalition) == 2:
+                square[coalition] = found.values[position]
+        return square[np.triu_indices(n, 1)]
+
+    return estimate
+
+
+PAIR_PEERS: dict[str, Peer] = {
+    "shapiq KernelSHAPIQ": pair_peer("KernelSHAPIQ", pairing_trick=True),
+    "shapiq InconsistentKernelSHAPIQ": pair_peer("InconsistentKernelSHAPIQ", pairing_trick=True),
+    "shapiq SVARMIQ": pair_peer("SVARMIQ", pairing_trick=True),
+    "shapiq SHAPIQ": pair_peer("SHAPIQ", pairing_trick=True),
+    "shapiq PermutationSII": pair_peer("PermutationSamplingSII"),
+    "shapiq ProxySHAP": pair_peer("ProxySHAP"),
+}
+
+
 def with_distinct(peer: Peer, table: Values, budget: int, seed: int) -> Values:
     """Run a peer with a budget raised until its distinct evaluations come near `budget`; keep the last within it."""
     asked, kept = budget, None
@@ -122,39 +147,48 @@ def with_distinct(peer: Peer, table: Values, budget: int, seed: int) -> Values:
     return kept
 
 
+def scores(
+    peers: dict[str, Peer], table: Values, exact: Values, budget: int, seeds: int, failed: dict[str, str]
+) -> dict:
+    """Mean squared error of each peer over seeds; a peer that fails is left out, and named in `failed`."""
+    result = {}
+    for name, peer in peers.items():
+        try:
+            errors = [np.square(with_distinct(peer, table, budget, seed) - exact).sum() for seed in range(seeds)]
+            if np.isfinite(errors).all():
+                result[name] = float(np.mean(errors))
+        except Exception as error:  # a peer's failure is its own, and recorded
+            failed[name] = f"{type(error).__name__}: {error}"[:200]
+    return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tables", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--per-player", type=int, nargs="+", default=[4, 8, 16, 32])
+    parser.add_argument("--pair-seeds", type=int, default=3)
     arguments = parser.parse_args()
-    cells: dict[str, dict[str, float]] = {}
-    failed: dict[str, str] = {}
-    seconds: dict[str, float] = {}
+    result: dict[str, dict] = {
+        "cells": {},
+        "pair_cells": {},
+        "failed": {},
+        "versions": {"shapiq": shapiq.__version__, "shap": shap.__version__},
+    }
     for path in sorted(arguments.tables.glob("*.npz")):
         stored = np.load(path)
-        table, exact = stored["table"], stored["shapley"]
-        for per_player in arguments.per_player:
+        table, exact, pairs = stored["table"], stored["shapley"], stored["interactions"]
+        for per_player in (4, 8, 16, 32):
             budget = per_player * len(exact)
             if budget >= len(table):
                 continue
-            scores = {}
-            for name, peer in PEERS.items():
-                started = time.perf_counter()
-                try:
-                    errors = [
-                        float(np.square(with_distinct(peer, table, budget, seed) - exact).sum())
-                        for seed in range(arguments.seeds)
-                    ]
-                    if np.isfinite(errors).all():
-                        scores[name] = float(np.mean(errors))
-                except Exception as error:  # a peer's failure is its own, and recorded
-                    failed[f"{name} on {path.stem} at {per_player}n"] = f"{type(error).__name__}: {error}"[:200]
-                seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
-            cells[f"{path.stem} {per_player}n"] = scores
-            versions = {"shapiq": shapiq.__version__, "shap": shap.__version__}
-            result = {"cells": cells, "failed": failed, "seconds": seconds, "versions": versions}
+            cell = f"{path.stem} {per_player}n"
+            failed: dict[str, str] = {}
+            result["cells"][cell] = scores(PEERS, table, exact, budget, arguments.seeds, failed)
+            if pairs.any() and path.stem.startswith("network"):
+                result["pair_cells"][cell] = scores(PAIR_PEERS, table, pairs, budget, arguments.pair_seeds, failed)
+            if failed:
+                result["failed"][cell] = failed
             arguments.out.write_text(json.dumps(result, indent=1))
 
 
