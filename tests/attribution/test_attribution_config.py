@@ -26,6 +26,7 @@ def test_the_configuration_is_immutable():
         ({"coalitions_per_call": -1}, r"`coalitions_per_call` is -1, wanted a whole number"),
         ({"bootstrap_replicates": 0}, r"`bootstrap_replicates` is 0, wanted a whole number"),
         ({"timeout_s": 0.0}, r"`timeout_s` is 0.0, wanted a finite number above 0"),
+        ({"timeout_s": float("inf")}, r"`timeout_s` is inf, wanted a finite number above 0"),
         ({"timeout_s": float("nan")}, r"`timeout_s` is nan, wanted a finite number above 0"),
         ({"target_half_width": -0.1}, r"`target_half_width` is -0.1, wanted a finite number above 0"),
         ({"confidence": 1.0}, r"`confidence` is 1.0, wanted a level between 0 and 1"),

@@ -293,6 +293,14 @@ def test_a_timeout_ends_between_evaluations_and_leaves_a_usable_matrix(executor,
     np.testing.assert_allclose(finished.shapley("value").value, GAME.shapley, rtol=0, atol=1e-12)
 
 
+def test_under_a_timeout_the_first_call_is_none_and_all_alone():
+    """[R9] A call that cannot be interrupted must not be larger than what is known to fit."""
+    value = Counting(GAME, seconds=0.02)
+    compute(value, 6, timeout_s=0.3)
+    assert value.calls[0] == ("000000", "111111")
+    assert max(map(len, value.calls)) <= 16
+
+
 def test_a_timeout_shorter_than_one_evaluation_still_has_none_and_all():
     """[R9]"""
     matrix = compute(SingleCoalitions(lambda mask: Counting(GAME, seconds=0.01)(mask[None])), 6, timeout_s=1e-6)

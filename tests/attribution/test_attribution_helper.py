@@ -24,6 +24,24 @@ def test_contributions_from_results_equal_those_evaluated_here():
     np.testing.assert_allclose(here.shapley("value").contributions, -GAME.shapley, rtol=0, atol=1e-12)
 
 
+def test_the_order_of_sampled_results_changes_no_bit():
+    """[R10] [R13]"""
+    names, game = player_names(8), random_unanimity(8, n_groups=9, seed=5)
+    helper = CounterfactualHelper(CounterfactualConfig(strategy="shapley", max_evaluations=60))
+    masks = helper.required_coalitions(names)
+    answers = set()
+    for order in (
+        torch.arange(60),
+        torch.arange(60).flip(0),
+        torch.randperm(60, generator=torch.Generator().manual_seed(1)),
+    ):
+        matrix = helper.contributions_from_results(names, masks[order], game(masks[order]))
+        result = matrix.shapley("value")
+        pairs = matrix.interactions("value")
+        answers.add((result.value.tobytes(), result.stderr.tobytes(), pairs.value.tobytes()))
+    assert len(answers) == 1
+
+
 def test_required_coalitions_follow_the_strategy():
     """[R13] [R1]"""
     assert len(CounterfactualHelper(CONFIG).required_coalitions(NAMES)) == 16

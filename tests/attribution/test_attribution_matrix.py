@@ -84,6 +84,7 @@ def test_differences_between_players_pair_the_examples():
     assert paired.stderr < 1e-12
     assert result["a"].stderr > 0.05
     assert result.difference("a", "a").value == 0.0
+    assert result.difference("a", "a").stderr == 0.0
 
 
 def test_changes_between_checkpoints_pair_the_examples():
@@ -220,6 +221,16 @@ def test_interactions_carry_the_uncertainty_of_the_examples():
     assert matrix.interactions("loss").regimes(0.0, level=0.001) == {
         ("a", "b"): "interference" if alone.mean() > 0 else "synergy"
     }
+
+
+def test_the_sign_of_a_triple_is_that_of_its_definition_for_every_example():
+    """[R12] Three players: v(abc) - v(ab) - v(ac) - v(bc) + v(a) + v(b) + v(c) - v(), example by example."""
+    table, value = per_example(3, 30, seed=10)
+    matrix = CounterfactualEngine(CounterfactualConfig(outputs=(LOSS,))).compute_matrix(["a", "b", "c"], value)
+    alone = table[7] - table[3] - table[5] - table[6] + table[1] + table[2] + table[4] - table[0]
+    result = matrix.interactions("loss", order=3)
+    assert result["a", "b", "c"].value == pytest.approx(alone.mean())
+    np.testing.assert_allclose(result.data.columns[0], alone, rtol=0, atol=1e-12)
 
 
 def test_sampled_interactions_are_near_the_exact_ones():

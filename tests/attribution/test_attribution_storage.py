@@ -102,6 +102,17 @@ def test_a_finished_file_is_continued_without_evaluating(tmp_path):
     assert same(extended, longer.compute_matrix(NAMES, two_outputs))
 
 
+def test_nothing_of_a_torn_record_stays_behind(tmp_path):
+    """[R30] Continued with nothing left to evaluate, the file is shorter than it was when the process died."""
+    path = tmp_path / "file"
+    CounterfactualEngine(replace(CONFIG, coalitions_per_call=30)).compute_matrix(NAMES, two_outputs, path=path)
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b'"kind": "end"') - 50])
+    kept = CounterfactualMatrix.load(path, recover=True).cost.n_evaluations
+    CounterfactualEngine(replace(CONFIG, max_evaluations=kept)).compute_matrix(NAMES, two_outputs, path=path)
+    assert CounterfactualMatrix.load(path).cost.n_evaluations == kept
+
+
 def test_a_matrix_that_is_continued_into_a_new_file_is_whole_there(tmp_path):
     """[R3]"""
     first = CounterfactualEngine(replace(CONFIG, max_evaluations=30)).compute_matrix(NAMES, two_outputs)

@@ -134,6 +134,10 @@ def test_failures_are_in_the_events():
             lambda masks: {"loss": torch.zeros(len(masks))},
             r"returned the outputs \['loss'\], wanted \['value'\] at every",
         ),
+        (
+            lambda masks: {**GAME(masks), "loss": GAME(masks)["value"]},
+            r"the outputs \['loss', 'value'\], wanted \['value'\]",
+        ),
         (lambda masks: {}, r"returned the outputs \[\], wanted \['value'\]"),
         (
             lambda masks: {"value": torch.zeros(len(masks) + 1)},
@@ -216,6 +220,35 @@ def test_an_interrupt_passes_through_and_loses_nothing(single):
     position = coalition_texts(factorial_masks(5)).index(BAD)
     finished = check_and_finish(caught.value.matrix)
     assert finished == (position if single else position // 6 * 6)
+
+
+def test_a_buffer_that_the_value_function_uses_again_is_copied():
+    """[R11] What was finished stays as it was returned."""
+    buffer = torch.zeros(6, dtype=torch.float64)
+
+    def reusing(masks):
+        buffer[: len(masks)] = GAME(masks)["value"]
+        return {"value": buffer[: len(masks)]}
+
+    matrix = CounterfactualEngine(CONFIG).compute_matrix(NAMES, reusing)
+    np.testing.assert_array_equal(matrix.values("value"), GAME(matrix.masks)["value"])
+
+
+def test_an_interrupt_keeps_calls_that_finished_out_of_order():
+    """[R11] The first call takes long; when it is taken and Ctrl-C comes, the others are done but not yet asked for."""
+
+    def slow_first(mask):
+        time.sleep(0.0 if mask.any() else 0.5)
+        return {"value": GAME(mask[None])["value"][0]}
+
+    def interrupt(done, planned):
+        raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(4) as executor, pytest.raises(EvaluationInterrupted) as caught:
+        CounterfactualEngine(CONFIG).compute_matrix(
+            NAMES, SingleCoalitions(slow_first), progress=interrupt, executor=executor
+        )
+    assert check_and_finish(caught.value.matrix) == 32
 
 
 def test_an_interrupt_of_the_waiting_thread_keeps_what_workers_finished():
