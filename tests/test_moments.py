@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from accredit.errors import InvalidArgument
-from accredit.moments import Moments, effective_count, forget, merge, moments_of, running, sample_variance
+from accredit.moments import Moments, effective_count, forget, merge, moments_of, remove, running, sample_variance
 
 
 def test_one_to_four_has_sample_variance_five_thirds() -> None:
@@ -63,6 +63,15 @@ def test_merge_with_an_empty_set_changes_nothing() -> None:
     assert merge(some, none) == some
     assert merge(none, some) == some
     assert merge(none, none) == none
+
+
+def test_remove_undoes_merge() -> None:
+    """[R17] The rest after the first half is taken out of the whole."""
+    samples = torch.randn(3, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rest = remove(moments_of(samples), moments_of(samples[:, :7]))
+    torch.testing.assert_close(rest.mean, samples[:, 7:].mean(1), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(rest.var, samples[:, 7:].var(1, correction=0), rtol=1e-12, atol=0)
+    assert rest.weight == 13.0
 
 
 def test_nan_comes_out_where_it_went_in() -> None:

@@ -143,6 +143,29 @@ def merge(a: Moments[Array], b: Moments[Array]) -> Moments[Array]:
     return Moments(weight, a.weight_of_squares + b.weight_of_squares, a.mean + share * delta, var)
 
 
+def remove(whole: Moments[Array], part: Moments[Array]) -> Moments[Array]:
+    """Moments of what remains when a part is taken out of a whole: `merge` solved for its second argument.
+
+    Digits are lost where the part holds nearly everything.
+
+    Args:
+        whole: moments of both sets; more weight than `part`.
+        part: moments of the set to take out.
+
+    Returns:
+        Moments of the rest.
+
+    Example:
+        >>> remove(Moments(4.0, 4.0, 2.5, 1.25), Moments(2.0, 2.0, 1.5, 0.25))
+        Moments(weight=2.0, weight_of_squares=2.0, mean=3.5, var=0.25)
+    """
+    weight = whole.weight - part.weight
+    share = weight / whole.weight
+    delta = (whole.mean - part.mean) / share
+    var = (whole.var - (1.0 - share) * (part.var + share * delta * delta)) / share
+    return Moments(weight, whole.weight_of_squares - part.weight_of_squares, part.mean + delta, var)
+
+
 def forget(moments: Moments[Array], factor: Weight) -> Moments[Array]:
     """Scale the weight of everything seen so far; mean and variance stay.
 

@@ -106,6 +106,17 @@ def test_a_bad_reward_does_not_end_the_return_it_interrupts() -> None:
     assert int(normalizer.statistics.count) == 2
 
 
+def test_an_environment_that_took_no_step_is_left_alone() -> None:
+    """[R22] Its return waits, and what came with the call is no sample."""
+    normalizer = RewardNormalizer(2, gamma=0.5)
+    go_on = torch.zeros(2, dtype=torch.bool)
+    normalizer.update_and_normalize(torch.tensor([1.0, 4.0]), go_on)
+    normalizer.update_and_normalize(torch.tensor([1.0, 9.0]), ~go_on, mask=torch.tensor([True, False]))
+    assert normalizer.returns.tolist() == [0.0, 4.0]
+    assert float(normalizer.statistics.mean) == (1 + 4 + 1.5) / 3
+    assert int(normalizer.statistics.masked) == 1
+
+
 def test_eval_mode_and_freezing_stop_statistics_and_returns() -> None:
     """[R28]"""
     normalizer = RewardNormalizer()
@@ -173,6 +184,10 @@ REFUSALS = [
         r"`done` is on meta, but the statistics are on cpu",
     ),
     (lambda n: n.normalize(torch.ones(2, dtype=torch.bool)), r"`reward` has dtype torch.bool"),
+    (
+        lambda n: n.update_and_normalize(torch.ones(2), GO_ON, mask=torch.ones(2)),
+        r"`mask` has dtype torch.float32 and shape",
+    ),
     (lambda n: RewardNormalizer(0), r"`num_envs` is 0, but a reward comes from an environment; pass at least 1"),
     (lambda n: RewardNormalizer(gamma=1.1), r"`gamma` is 1.1, but a discount lies in \[0, 1\]; pass"),
     (lambda n: RewardNormalizer(gamma=-0.1), r"`gamma` is -0.1, but a discount lies in \[0, 1\]; pass"),

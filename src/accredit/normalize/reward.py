@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from accredit.errors import InvalidArgument
 from accredit.moments import effective_count, sample_variance
-from accredit.normalize.checks import check_device, check_gamma, check_numbers, fits
+from accredit.normalize.checks import check_device, check_gamma, check_mask, check_numbers, fits
 from accredit.normalize.observation import RunningMeanStd
 from accredit.normalize.state import Transfer, check_configuration, keep_precision
 
@@ -90,15 +90,19 @@ class RewardNormalizer(nn.Module):
         self.register_buffer("returns", torch.zeros(num_envs, dtype=torch.float64, device=device))
 
     @overload
-    def update_and_normalize(self, reward: Tensor, done: Tensor) -> Tensor: ...
+    def update_and_normalize(self, reward: Tensor, done: Tensor, *, mask: Tensor | None = None) -> Tensor: ...
     @overload
     def update_and_normalize(self, reward: float, done: bool) -> float: ...
-    def update_and_normalize(self, reward: Tensor | float, done: Tensor | bool) -> Tensor | float:
+    def update_and_normalize(
+        self, reward: Tensor | float, done: Tensor | bool, *, mask: Tensor | None = None
+    ) -> Tensor | float:
         """Advance the returns by one step, take them into the statistics, and scale the rewards.
 
         Args:
             reward: [E] of any real dtype, or a Python float for one environment.
             done: bool [E], terminated or truncated with this step; or a Python bool.
+            mask: bool [E], False where an environment took no step, for example because this call of a vector
+                environment only reset it; its return waits. None for all.
 
         Returns:
             Scaled rewards, like `reward`.
@@ -113,18 +117,21 @@ class RewardNormalizer(nn.Module):
             ended = torch.tensor([bool(done)], device=self.returns.device)
         self._check(rewards, ended)
         if self.training and not self.statistics.frozen:
-            if torch.compiler.is_compiling() or not rewards.is_cpu:
-                self._advance(rewards, ended)
+            if mask is not None or torch.compiler.is_compiling() or not rewards.is_cpu:
+                self._advance(rewards.detach(), ended, mask)
             else:
                 self._advance_on_host(rewards.detach(), ended)
         return self.normalize(reward)
 
     @torch.no_grad()
-    def _advance(self, reward: Tensor, done: Tensor) -> None:
+    def _advance(self, reward: Tensor, done: Tensor, mask: Tensor | None = None) -> None:
         exact = reward.double()
         finite = exact.isfinite()
         present = self.returns * self.gamma + torch.where(finite, exact, 0.0)
-        self.statistics.update(torch.where(finite, present, torch.nan))
+        if mask is not None:
+            check_mask(mask, tuple(self.returns.shape))
+            present, done = torch.where(mask, present, self.returns), done & mask
+        self.statistics.update(torch.where(finite, present, torch.nan), mask)
         self.returns.copy_(torch.where(done, 0.0, present))
 
     def _advance_on_host(self, reward: Tensor, done: Tensor) -> None:

@@ -1,0 +1,1 @@
+"""Adapters to neighbouring libraries: one module each, behind an extra of its name."""
