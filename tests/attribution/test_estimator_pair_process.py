@@ -129,6 +129,13 @@ def test_few_pairs_give_a_caution_and_two_no_standard_error() -> None:
     assert enough.caution is None
 
 
+def test_values_of_few_levels_give_a_caution() -> None:
+    """[R8] Where a kind of game is known to do worse, the result says so."""
+    masks = design(9, 12)
+    votes = (masks @ np.arange(1.0, 10.0) > 22.5).astype(float)[:, None]
+    assert "only 2 levels" in str(ESTIMATE(masks, votes).caution)
+
+
 def test_a_constant_game_is_zero_for_everybody() -> None:
     """[R4] Nothing divides by its spread."""
     masks = design(6, 6)

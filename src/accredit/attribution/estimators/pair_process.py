@@ -12,7 +12,7 @@ import numpy as np
 from accredit.attribution.estimators.conditioning import NOISE, Posterior, average, posterior, whiten
 from accredit.attribution.estimators.kernel import OddKernel, PairGeometry, shapley_covariance
 from accredit.attribution.estimators.mixture import NEGLIGIBLE, ROUGH, default_hypotheses, tempered_weights
-from accredit.attribution.estimators.pairing import paired_values
+from accredit.attribution.estimators.pairing import PairedValues, paired_values
 from accredit.attribution.estimators.player_lengths import fit_player_lengths
 from accredit.attribution.protocols import FittedValues, FloatArray, MaskArray
 from accredit.errors import InvalidArgument
@@ -22,6 +22,9 @@ SCREEN = 96
 
 SCREEN_MARGIN = 7.0
 """A hypothesis whose log evidence on the screening pairs is so far below the best is not fitted to the rest."""
+
+FEW_LEVELS = 12
+"""Values with no more levels than this jump where the hypotheses are smooth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +44,9 @@ class PairProcess:
     - Bias: of the order of the standard error, shrinking with the number of pairs; none for additive games. Efficiency
       holds to rounding.
     - Standard error: of the posterior mixture, Student t with C - 2 degrees of freedom. It assumes that the game looks
-      like a draw from some mixture of the hypotheses: measured, it covers networks, and too little thresholded games
-      (voting, glove) at 4 evaluations a player and below; `caution` then says so.
+      like a draw from some mixture of the hypotheses: measured, it covers networks, and too little some games with a
+      threshold (voting, glove, bankruptcy), most at 4 evaluations a player and below; `caution` says so where the
+      budget or few levels of the values show it.
     - Cost: no evaluation beyond the pairs; O(C^3) per hypothesis. Columns share all factorisations, and the lengths
       fitted to the first column: pass one output in a call, its replicates after it.
 
@@ -100,7 +104,7 @@ class PairProcess:
             estimator="pair_process",
             n_evaluations=2 * n_pairs,
             covariance=covariance if n_pairs > 2 else None,
-            caution=_caution(n_pairs, n_players),
+            caution=_caution(pairs),
         )
 
     def _mixture(self, masks: MaskArray, odd: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -185,10 +189,14 @@ def _prior_covariance(hypothesis: OddKernel, table: FloatArray) -> FloatArray:
     return np.full((n_players, n_players), between) + (variance - between) * np.eye(n_players)
 
 
-def _caution(n_pairs: int, n_players: int) -> str | None:
+def _caution(pairs: PairedValues) -> str | None:
     """Say where the standard errors are known to be missing or too small."""
+    n_pairs, n_players = pairs.masks.shape
     if n_pairs <= 2:
         return "no standard error: two pairs of coalitions or fewer say nothing about the spread"
     if n_pairs <= 2 * n_players:
         return "at 4 evaluations a player or fewer the intervals of thresholded games (voting, glove) are too narrow"
+    levels = len(np.unique(np.concatenate([pairs.even[:, 0] + pairs.odd[:, 0], pairs.even[:, 0] - pairs.odd[:, 0]])))
+    if levels <= FEW_LEVELS < n_pairs:
+        return f"the values have only {levels} levels; intervals of such games were measured to cover .80 to .95 at .95"
     return None
