@@ -17,8 +17,10 @@ from accredit.attribution import (
     attribute,
 )
 from accredit.attribution.coalition import ablation_masks, check_masks, coalition_texts, factorial_masks
+from accredit.attribution.estimators.pair_process import PairProcess
 from accredit.attribution.estimators.permutations import AntitheticPermutations, PermutationDesign
 from accredit.attribution.games import Airport, Glove, UnanimitySum, WeightedVoting, player_names, random_unanimity
+from accredit.attribution.matrix import matrix_rows
 from accredit.errors import BudgetError, InvalidArgument, MissingValue, StateMismatch, UnknownName
 from accredit.telemetry.event import CoalitionsEvaluated, ContributionsEstimated, Origin
 
@@ -147,6 +149,25 @@ def test_design_and_estimator_can_be_replaced():
     result = engine.compute_matrix(player_names(10), game).shapley("value")
     assert result.estimator == "antithetic_permutations"
     assert (np.abs(result.value - game.shapley) <= result.half_widths(0.9999)).all()
+
+
+def test_an_estimator_meets_the_rows_in_one_order_however_they_came():
+    """[R10] So that no estimator can depend on batches, failures or merges."""
+    seen = []
+
+    def remembering(masks, values):
+        seen.append((masks.tobytes(), values.tobytes()))
+        return PairProcess()(masks, values)
+
+    config = CounterfactualConfig(strategy="shapley", max_evaluations=40)
+    engine = CounterfactualEngine(config, estimator=remembering)
+    whole = engine.compute_matrix(NAMES, GAME)
+    masks = whole.masks.flip(0)
+    backwards = matrix_rows(whole, np.arange(40)[::-1].copy())
+    assert torch.equal(backwards.masks, masks)
+    whole.shapley("value")
+    backwards.shapley("value")
+    assert seen[0] == seen[1]
 
 
 @pytest.mark.parametrize(("n_players", "budget"), [(64, 256), (200, 404)])

@@ -224,14 +224,14 @@ def test_an_interrupt_passes_through_and_loses_nothing(single):
 
 def test_a_buffer_that_the_value_function_uses_again_is_copied():
     """[R11] What was finished stays as it was returned."""
-    buffer = torch.zeros(6, dtype=torch.float64)
+    buffer = torch.zeros(6, 3, dtype=torch.float64)
 
     def reusing(masks):
-        buffer[: len(masks)] = GAME(masks)["value"]
+        buffer[: len(masks)] = GAME(masks)["value"][:, None]
         return {"value": buffer[: len(masks)]}
 
     matrix = CounterfactualEngine(CONFIG).compute_matrix(NAMES, reusing)
-    np.testing.assert_array_equal(matrix.values("value"), GAME(matrix.masks)["value"])
+    np.testing.assert_array_equal(matrix.example_values("value")[:, 0], GAME(matrix.masks)["value"])
 
 
 def test_an_interrupt_keeps_calls_that_finished_out_of_order():
