@@ -173,7 +173,7 @@ class Episodes:
             grafted=np.array([action.operation == Operation.GRAFT for action in actions]),
             steps=self.config.steps,
         )
-        self.last_gain = reward.gain
+        self.last_gain = reward.gain.copy()  # a new episode in a row writes here, and must not reach into the reward
         self.chronicle.step_completed(
             seeds=self.seeds,
             actions=[self.actions.label(int(choice)) for choice in chosen],

@@ -22,8 +22,8 @@ import torch
 
 from accredit import checkpoint
 from accredit.errors import RunFolderError, StateMismatch
-from accredit.telemetry.event import RunCompleted, RunStarted
-from accredit.telemetry.sinks import JsonlSink, cut
+from accredit.telemetry.event import RunCompleted, RunStarted, UpdateCompleted
+from accredit.telemetry.sinks.jsonl import JsonlSink, cut, read
 from accredit.training.config import MAY_CHANGE_ON_RESUME, TrainConfig
 from accredit.training.config_record import differing_fields, from_plain, to_plain
 from accredit.training.evaluation import Comparison, compare
@@ -155,7 +155,7 @@ def _load(folder: Path, watcher: Watcher) -> tuple[RunFolder, TrainConfig, dict[
     run = RunFolder(folder)
     run.require()
     config = from_plain(TrainConfig, read_json(run.config))
-    if not run.checkpoints.exists():
+    if _has_just_begun(run):
         return run, config, None
     state, _ = checkpoint.load_latest(run.checkpoints, on_damaged=watcher.on_notice)
     saved = cast("dict[str, Any]", state["config"])
@@ -168,6 +168,13 @@ def _load(folder: Path, watcher: Watcher) -> tuple[RunFolder, TrainConfig, dict[
             f"(only {', '.join(MAY_CHANGE_ON_RESUME)} may change); restore these fields, or begin a new run."
         )
     return run, config, state
+
+
+def _has_just_begun(run: RunFolder) -> bool:
+    """Tell whether a run was killed before its first checkpoint; one that has learned must have had one."""
+    if any(not path.name.startswith(".") for path in run.checkpoints.glob("*")):
+        return False
+    return not run.events.exists() or next(read(run.events, kinds=(UpdateCompleted,)), None) is None
 
 
 def _continue(run: RunFolder, config: TrainConfig, state: dict[str, Any], watcher: Watcher) -> Comparison:
