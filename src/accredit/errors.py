@@ -14,6 +14,8 @@ Each class also derives from the builtin that a caller would think of first, so 
     ├── TrainingFailed      (RuntimeError)    training that went wrong in a way that must not pass unseen
     └── MissingExtra        (ImportError)     an optional dependency that is not installed
 
+`EvaluationInterrupted` stands beside the tree: it is a `KeyboardInterrupt` with the matrix of what was finished.
+
 A message is one sentence in four parts: what (in backticks), got, wanted, do this.
 """
 

@@ -345,3 +345,6 @@ def test_the_printed_table_names_unit_estimator_and_failures():
     assert "of loss [nat]" in text
     assert "exact, 8 coalitions: all 8 coalitions were evaluated" in text
     assert "2^3 = 8 coalitions fit max_evaluations = 1024" in text
+    few = attribute(random_unanimity(9, n_groups=9, seed=2), player_names(9), max_evaluations=30)
+    assert few.shapley("value").caution is not None
+    assert f"caution: {few.shapley('value').caution}" in str(few)

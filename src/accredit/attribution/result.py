@@ -226,6 +226,8 @@ class ShapleyResult(Mapping[str, ShapleyEstimate]):
             ends = "unknown" if reach is None else f"{reach[at]:.4g}"
             lines.append(f"{self.players[at]:<{width}}  {self.contributions[at]:>12.4g}  {ends:>10}")
         lines.append(f"{self.estimator}, {self.n_evaluations} coalitions: {self.reason}")
+        if self.caution is not None:
+            lines.append(f"caution: {self.caution}")
         return "\n".join(lines)
 
 
