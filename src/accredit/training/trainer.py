@@ -112,7 +112,6 @@ class Trainer:
             self._observations, *_, info = self.environments.step(choices)
             seen.append(self._observations)
         self.observation_normalizer.update(torch.from_numpy(np.concatenate(seen)))
-        self._observations, info = self.environments.reset()
         self._legal = info["action_mask"]
 
     def learn(self) -> UpdateCompleted:
