@@ -264,6 +264,25 @@ def test_an_interrupt_of_the_waiting_thread_keeps_what_workers_finished():
     assert check_and_finish(caught.value.matrix) >= 8
 
 
+@pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
+def test_an_interrupt_that_reaches_a_worker_passes_through(kind):
+    """[R11] A terminal sends Ctrl-C to worker processes too."""
+    with kind(2) as executor, pytest.raises(EvaluationInterrupted) as caught:
+        CounterfactualEngine(CONFIG).compute_matrix(NAMES, interrupting, executor=executor)
+    position = coalition_texts(factorial_masks(5)).index(BAD)
+    assert check_and_finish(caught.value.matrix) >= position // 6 * 6
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.int64, torch.bool])
+def test_any_real_dtype_is_kept_as_float64(dtype):
+    """[R16]"""
+    matrix = CounterfactualEngine(CONFIG).compute_matrix(
+        NAMES, lambda masks: {"value": (masks.sum(dim=1) > 2).to(dtype).requires_grad_(dtype.is_floating_point)}
+    )
+    assert matrix.values("value").dtype == torch.float64
+    assert set(matrix.values("value").tolist()) == {0.0, 1.0}
+
+
 def test_a_worker_that_dies_is_a_failure_of_its_coalitions():
     """[R11]"""
     with (

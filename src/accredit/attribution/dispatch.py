@@ -95,12 +95,17 @@ class InFlight:
         self.waiting = deque((chunk, future) for chunk, future in self.waiting if not future.cancel())
         while self.waiting:
             chunk, future = self.waiting[0]
+            result = None
             if wait or future.done():
-                result = self._result(chunk, future)
-                self.waiting.popleft()
+                try:
+                    result = self._result(chunk, future)
+                except KeyboardInterrupt:
+                    if not future.done():
+                        raise
+                    # Ctrl-C reached the worker and ended its call: there is no result that could be lost
+            self.waiting.popleft()
+            if result is not None:
                 yield result
-            else:
-                self.waiting.popleft()
 
     def _result(self, chunk: MaskArray, future: Future[CallResult]) -> CallResult:
         """What a call came to; a worker that died or could not be reached is a failure of its coalitions."""
