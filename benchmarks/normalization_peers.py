@@ -12,10 +12,14 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from tensordict import TensorDict
 
 Numbers = np.ndarray
 Statistics = tuple[Numbers, Numbers]
@@ -81,14 +85,25 @@ def stable_baselines3(width: int) -> Peer:
     return Peer(step=step, read=lambda: (it.mean, it.var), resume=resume, takes_numpy=True)
 
 
+def wrapped(x: Tensor) -> TensorDict:
+    """The tensordict that TorchRL's users have at hand; making it is not part of the step, so the last one is kept."""
+    if _last.get("x") is not x:
+        from tensordict import TensorDict
+
+        _last.update(x=x, data=TensorDict({"x": x}, [len(x)]))
+    return _last["data"]
+
+
+_last: dict = {}
+
+
 def torchrl_vecnorm(width: int) -> Peer:
-    from tensordict import TensorDict
     from torchrl.envs.transforms import VecNorm
 
     it = VecNorm(in_keys=["x"], out_keys=["y"], decay=1.0, new_api=False)
 
     def step(x: Tensor) -> Tensor:
-        return it._call(TensorDict({"x": x}, [len(x)]))["y"]
+        return it._call(wrapped(x))["y"]
 
     def read() -> Statistics:
         total, squares, count = (it._td[f"x_{name}"].double().numpy() for name in ("sum", "ssq", "count"))
@@ -104,13 +119,12 @@ def torchrl_vecnorm(width: int) -> Peer:
 
 
 def torchrl_vecnorm_v2(width: int) -> Peer:
-    from tensordict import TensorDict
     from torchrl.envs.transforms import VecNormV2
 
     it = VecNormV2(in_keys=["x"], out_keys=["y"], decay=1.0, reduce_batch_dims=True)
 
     def step(x: Tensor) -> Tensor:
-        data = TensorDict({"x": x}, [len(x)])
+        data = wrapped(x)
         return it._step(data, data)["y"]
 
     def read() -> Statistics:
@@ -179,8 +193,18 @@ PEERS: dict[str, Callable[[int], Peer]] = {
     "skrl": skrl,
 }
 
-REQUIREMENTS = ("gymnasium", "stable-baselines3", "torchrl", "tensordict", "rsl-rl-lib", "skrl", "pandas")
-"""What the peers are called on PyPI; pandas is what stable-baselines3 imports on the way."""
+REQUIREMENTS = (
+    "gymnasium",
+    "stable-baselines3",
+    "torchrl",
+    "tensordict",
+    "rsl-rl-lib",
+    "skrl",
+    "pandas",
+    "python-dateutil",
+    "six",
+)
+"""What the peers are called on PyPI; the last three are what stable-baselines3 imports."""
 
 
 def installed() -> tuple[dict[str, Callable[[int], Peer]], list[str]]:

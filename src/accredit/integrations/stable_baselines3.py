@@ -36,7 +36,8 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
     """Normalized observations and scaled rewards of a VecEnv, with the arguments and the reach of theirs.
 
     `obs_rms` is a `RunningMeanStd` (or a dictionary of them), `ret_rms` a `RewardNormalizer`. As in theirs, terminal
-    observations are normalized but not taken in.
+    observations are normalized but not taken in. There is no `epsilon`: theirs is added to the variance, ours is a
+    floor under it, 1e-8.
 
     Args:
         venv: the vector environment.
@@ -46,7 +47,7 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
         clip_obs: bound of observations.
         clip_reward: bound of rewards.
         gamma: discount.
-        epsilon: floor on the variance.
+        norm_obs_keys: entries of a dictionary observation to normalize; None for all.
     """
 
     def __init__(
@@ -58,8 +59,6 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
         clip_obs: float = 10.0,
         clip_reward: float = 10.0,
         gamma: float = 0.99,
-        *,
-        epsilon: float = 1e-8,
         norm_obs_keys: list[str] | None = None,
     ) -> None:
         super().__init__(
@@ -70,7 +69,6 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
             clip_obs=clip_obs,
             clip_reward=clip_reward,
             gamma=gamma,
-            epsilon=epsilon,
             norm_obs_keys=norm_obs_keys,
         )
         if norm_obs:
@@ -159,7 +157,7 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
         )
 
     def _settings(self) -> dict[str, Any]:
-        names = ("training", "norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon", "norm_obs_keys")
+        names = ("training", "norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "norm_obs_keys")
         return {name: self.__dict__[name] for name in names}
 
     @classmethod

@@ -6,7 +6,7 @@ Axes: E environments.
 from __future__ import annotations
 
 import math
-from typing import Self, overload
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from accredit.moments import effective_count, sample_variance
 from accredit.normalize.checks import check_device, check_gamma, check_mask, check_numbers, fits
 from accredit.normalize.observation import RunningMeanStd
 from accredit.normalize.state import Transfer, check_configuration, keep_precision
+
+Reward = TypeVar("Reward", Tensor, float)
 
 
 class RewardNormalizer(nn.Module):
@@ -89,13 +91,7 @@ class RewardNormalizer(nn.Module):
         self.statistics = RunningMeanStd((), horizon=horizon, clip=clip, epsilon=epsilon, device=device)
         self.register_buffer("returns", torch.zeros(num_envs, dtype=torch.float64, device=device))
 
-    @overload
-    def update_and_normalize(self, reward: Tensor, done: Tensor, *, mask: Tensor | None = None) -> Tensor: ...
-    @overload
-    def update_and_normalize(self, reward: float, done: bool) -> float: ...
-    def update_and_normalize(
-        self, reward: Tensor | float, done: Tensor | bool, *, mask: Tensor | None = None
-    ) -> Tensor | float:
+    def update_and_normalize(self, reward: Reward, done: Tensor | bool, *, mask: Tensor | None = None) -> Reward:
         """Advance the returns by one step, take them into the statistics, and scale the rewards.
 
         Args:
@@ -145,11 +141,7 @@ class RewardNormalizer(nn.Module):
         self.statistics.absorb_rows(torch.from_numpy(present).unsqueeze(-1))
         np.multiply(present, ~done.numpy(), out=returns)
 
-    @overload
-    def normalize(self, reward: Tensor) -> Tensor: ...
-    @overload
-    def normalize(self, reward: float) -> float: ...
-    def normalize(self, reward: Tensor | float) -> Tensor | float:
+    def normalize(self, reward: Reward) -> Reward:
         """Scale rewards by the statistics as they are.
 
         Args:
