@@ -132,6 +132,7 @@ def factorial_masks(n_players: int) -> MaskArray:
             f"`players` has {n_players} names, wanted at most {_FACTORIAL_LIMIT} for all 2^n coalitions; "
             'use the strategy "shapley".'
         )
+    # the half without the last player names every complement pair once
     half = np.arange(1 << (n_players - 1), dtype=np.int64)
     bits = np.arange(n_players, dtype=np.int64)
     first = (half[:, None] >> bits & 1).astype(np.bool_)

@@ -228,6 +228,7 @@ def bootstrap_means(column: OutputColumn) -> FloatArray | None:
 @lru_cache(maxsize=4)
 def _bootstrap_weights(seed: int, replicates: int, n_examples: int) -> FloatArray:
     """Weights [R, B], each row summing to 1 (to 0 where the draw left every example out)."""
+    # the number of examples is part of the seed: two validation sets must not share a draw
     draws = np.random.default_rng([seed, n_examples]).poisson(1.0, size=(replicates, n_examples)).astype(np.float64)
     return np.asarray(draws / np.maximum(draws.sum(axis=1, keepdims=True), 1.0))
 

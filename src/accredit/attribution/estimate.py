@@ -204,6 +204,7 @@ def welch_degrees_of_freedom(parts: tuple[tuple[float | None, float], ...]) -> f
     known = [(stderr**2, degrees) for stderr, degrees in parts if stderr]
     if not known:
         return math.inf
+    # relative to the largest, so that tiny variances do not underflow when squared
     largest = max(variance for variance, _ in known)
     lost = sum((variance / largest) ** 2 / degrees for variance, degrees in known)
     return math.inf if lost == 0.0 else sum(variance / largest for variance, _ in known) ** 2 / lost
@@ -281,5 +282,6 @@ def half_widths(
 ) -> FloatArray:
     """Half-widths of many intervals at once, each with its own degrees of freedom: `student_quantile` as an array."""
     probability = 1.0 - 0.5 * (1.0 - check_level(level)) * error_share
+    # stdtrit has no infinite degrees of freedom, and from 1e12 on its answer is the normal one
     finite = stdtrit(np.minimum(degrees_of_freedom, 1e12), probability)
     return np.asarray(stderr * np.where(np.isinf(degrees_of_freedom), ndtri(probability), finite))

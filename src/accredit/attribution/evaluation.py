@@ -161,6 +161,7 @@ def call(
     """
     n_outputs = len(outputs)
     try:
+        # a copy, for the value function may write to its masks, and the plan's are shared with other calls
         returned = value_function(torch.from_numpy(masks.copy()))
         return read_values(returned, masks, players=players, outputs=outputs)
     except EvaluationError as error:
@@ -221,6 +222,7 @@ def read_values(
         examples.append(array if array.ndim == 2 else None)
         means[at] = array.mean(axis=1) if array.ndim == 2 else array
     evaluations = Evaluations(masks=masks, means=means, examples=tuple(examples))
+    # a mean is finite only where every example is: neither NaN nor an infinity of either sign can hide in it
     good = np.isfinite(means).all(axis=0)
     if good.all():
         return CallResult(finished=evaluations)
@@ -254,6 +256,7 @@ def _as_float64(name: str, values: Tensor, *, n_coalitions: int) -> FloatArray:
             f"numbers of shape ({n_coalitions},) or ({n_coalitions}, examples); return one row per coalition."
         )
     array = tensor.detach().to("cpu", torch.float64, memory_format=torch.contiguous_format).numpy()
+    # .to() and .numpy() share memory where nothing had to be converted, and the value function may use its buffer again
     return array.copy() if tensor.dtype == torch.float64 else array
 
 

@@ -192,6 +192,7 @@ class CounterfactualHelper:
         """Remember a matrix within the bound and send its events."""
         self._matrices[origin.environment] = matrix
         self._matrices.move_to_end(origin.environment)
+        # the environment that was attributed longest ago goes first
         while len(self._matrices) > self.kept_matrices:
             self._matrices.popitem(last=False)
         self._report(matrix, origin, shapley=shapley)

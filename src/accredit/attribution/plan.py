@@ -108,6 +108,7 @@ def within_budget(plan: Plan, foreign: int, *, budget: int) -> Plan:
             f"`max_evaluations` is {budget}, but the matrix already holds {foreign} coalitions that the strategy "
             f"{plan.strategy!r} does not need, wanted room for {len(plan.masks)} more; raise `max_evaluations`."
         )
+    # pairs are cut whole: a coalition without its complement would be paid for and not used
     ends = tuple(end for end in plan.round_ends if end < room)
     return Plan(
         strategy=plan.strategy, reason=plan.reason, masks=plan.masks[: room // 2 * 2], round_ends=(*ends, room // 2 * 2)

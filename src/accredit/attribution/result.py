@@ -159,6 +159,7 @@ class ShapleyResult(Mapping[str, ShapleyEstimate]):
         if self.covariance is not None:
             sampling = float(np.sqrt(max((combination @ self.covariance @ combination.T).item(), 0.0)))
         elif self.stderr_sampling is not None:
+            # nothing is known of how the two errors go together: their sum is the most they can differ by
             sampling = 0.0 if one == other else float(self.stderr_sampling[one] + self.stderr_sampling[other])
         return self._marginal(
             name=f"{first} - {second}",

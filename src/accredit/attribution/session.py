@@ -76,6 +76,7 @@ class Session:
                 stop_reason = "timeout_s"
                 break
             if self._has_stop_rule:
+                # after the last round nothing is left to decide, so that its look may use all of the error that remains
                 share = error_share(number, last=last)
                 reason = None if last else self._look(end, share)
                 if reason is not None:
@@ -123,9 +124,11 @@ class Session:
                 if result is None:
                     return True
                 if not self._take(result):
+                    # calls that had begun will finish anyway; what they found would otherwise be evaluated again
                     self._take_rest(calls, wait=True)
                     self._fail(result)
         except KeyboardInterrupt as interrupt:
+            # whoever pressed Ctrl-C does not want to wait for calls that still run
             self._take_rest(calls, wait=False)
             self._interrupt(interrupt)
         self._take_rest(calls, wait=True)
@@ -150,6 +153,7 @@ class Session:
         """Keep what a call finished; False where something failed."""
         taken = self.recorder.add(result)
         if self.journal is not None:
+            # before the next evaluation begins, or a kill would lose a finished one
             self.journal.rows(taken.finished)
         self.evaluated += len(taken.finished)
         return not taken.failures
@@ -208,9 +212,11 @@ class Session:
     def _look(self, end: int, share: float) -> str | None:
         """Name of the rule that lets sampling end after the first `end` coalitions; None where none does."""
         matrix = self._matrix("look", share=share)
+        # an earlier matrix may hold rows of later rounds; a run that was never interrupted would not have seen them
+        here
         rows = rows_at_look(matrix.evaluations.masks, self.plan, end)
-        if len(rows) < len(matrix.evaluations):
-            matrix = matrix_rows(matrix, rows)
+            if len(rows)
+            < len(matrix.evaluations): matrix = matrix_rows(matrix, rows)
         results = [matrix.shapley(output.name) for output in self.config.outputs]
         reach = [result.half_widths() for result in results]
         look = Look(

@@ -98,6 +98,7 @@ class Journal:
         """One record in one write, so that a kill leaves a whole record or a part of it, never a mixture."""
         payload = json.dumps(head).encode() + b"\n" + body
         self._digest = hashlib.sha256(self._digest + payload).digest()
+        # flushed, not synchronised: the operating system keeps it when the process dies, at a hundredth of the time
         self._file.write(len(payload).to_bytes(_LENGTH, "big") + payload + self._digest)
         self._file.flush()
 
@@ -205,6 +206,7 @@ def _assemble(path: Path, records: list[Record], *, intact_bytes: int, digest: b
             "configuration; begin anew with another path."
         )
     begin, call = heads["begin"][0], heads["call"][-1]
+    # a file may hold several calls; the last one says how it is to be continued
     players = tuple(begin["players"])
     outputs = tuple(Output(**output) for output in begin["outputs"])
     parts = [_read_rows(record, len(players), len(outputs)) for record in records if record[0]["kind"] == "rows"]

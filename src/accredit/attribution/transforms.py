@@ -158,6 +158,7 @@ def interaction_index(table: FloatArray, weights: FloatArray, *, order: int) -> 
 def _superset_coefficients(weights: FloatArray, *, order: int, inside: int, n_players: int) -> FloatArray:
     """h_y / v by size of the coalition: (-1)^(t - y) sum over x <= y of C(y, x) w(s - x)."""
     padded = np.zeros(n_players + 1)
+    # sizes at which w would need more players than there are stay 0: no coalition has them
     for x in range(inside + 1):
         padded[x : x + len(weights)] += math.comb(inside, x) * weights
     return np.asarray((-1.0) ** (order - inside) * padded)
