@@ -212,11 +212,10 @@ class Session:
     def _look(self, end: int, share: float) -> str | None:
         """Name of the rule that lets sampling end after the first `end` coalitions; None where none does."""
         matrix = self._matrix("look", share=share)
-        # an earlier matrix may hold rows of later rounds; a run that was never interrupted would not have seen them
-        here
+        # an earlier matrix may hold rows of later rounds, which an uninterrupted run would not have seen here
         rows = rows_at_look(matrix.evaluations.masks, self.plan, end)
-            if len(rows)
-            < len(matrix.evaluations): matrix = matrix_rows(matrix, rows)
+        if len(rows) < len(matrix.evaluations):
+            matrix = matrix_rows(matrix, rows)
         results = [matrix.shapley(output.name) for output in self.config.outputs]
         reach = [result.half_widths() for result in results]
         look = Look(
