@@ -2,9 +2,9 @@
 
     python -m benchmarks.normalization [--json FILE] [--quick] [--seed N] [--no-install]
 
-Peers that are missing are installed into an environment of their own (.venv-normalization), from where the benchmark
-then runs; --no-install compares with what is here. Times are medians over interleaved rounds, one thread, processor
-time. --quick measures the accuracy of ours only.
+Peers that are missing are installed into an environment of their own (build/normalization-peers), from where the
+benchmark then runs; --no-install compares with what is here. Times are medians over interleaved rounds, one thread,
+processor time. --quick measures the accuracy of ours only.
 
 Axes: B environments, D features.
 """
@@ -42,7 +42,7 @@ N_ENVS = 4096
 
 def run_in_an_environment_with_peers() -> None:
     """Install the peers beside, not into, the environment in use, and start over there."""
-    folder = ROOT / ".venv-normalization"
+    folder = ROOT / "build" / "normalization-peers"
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)

@@ -82,6 +82,13 @@ def absorb(state: Exact, *, rest: float, first: Numbers, second: Numbers) -> Non
     var -= first
 
 
+def _beyond(near: NDArray[np.float32], exact: Exact) -> NDArray[np.float32]:
+    """By how much numbers were rounded up on their way to float32."""
+    difference = near.astype(np.float64)
+    difference -= exact
+    return difference.astype(np.float32)
+
+
 def update_column(state: Exact, values: Exact, *, share: float) -> bool:
     """Merge float64 numbers [B] into `state` [2, 1]; False, and nothing done, where one is not finite."""
     distance = values - state[0, 0]
@@ -130,7 +137,7 @@ def update_large(state: Exact, rows: Tensor, *, share: float) -> bool:
     first *= share / len(rows)
     second *= share / len(rows)
     # the sums are about the rounded mean: move them to the mean
-    beyond = np.subtract(near, state[0], dtype=np.float64).astype(np.float32)
+    beyond = _beyond(near, state[0])
     moved = first + np.float32(share) * beyond
     first += moved
     first *= beyond
@@ -184,20 +191,19 @@ def _standardize_small(
 @np.errstate(over="ignore")
 def standardize_large(rows: Tensor, state: Exact, *, epsilon: float, clip: float) -> Tensor:
     """`standardize_small` for many rows: float64 stays float64, all else is worked on in float32."""
-    scale = np.maximum(state[1], epsilon)
-    near, spread = state[0].astype(np.float32), scale.astype(np.float32)
-    # numbers that only float64 holds show as infinities, or as a zero
-    if rows.dtype == torch.float64 or not near.dot(near) + spread.max() < np.inf or not spread.min() > 0.0:
-        np.sqrt(scale, out=scale)
-        score = rows.double().sub(torch.from_numpy(state[0])).div_(torch.from_numpy(scale)).clamp_(-clip, clip)
+    near = state[0].astype(np.float32)
+    scale = torch.from_numpy(state[1]).float().clamp_(min=epsilon).rsqrt_()
+    factors = scale.numpy()
+    # means and variances that only float64 holds show as infinities and zeros
+    if rows.dtype == torch.float64 or not near.dot(near) + factors.dot(factors) < np.inf or not factors.all():
+        exact = torch.from_numpy(state[1]).clamp(min=epsilon).sqrt_()
+        score = rows.double().sub(torch.from_numpy(state[0])).div_(exact).clamp_(-clip, clip)
         return score.nan_to_num_(nan=0.0, posinf=clip, neginf=-clip)
-    np.sqrt(spread, out=spread)
-    np.reciprocal(spread, out=spread)
     shift = torch.from_numpy(near)
     score = rows - shift if rows.dtype == torch.float32 else rows.float().sub_(shift)
-    beyond = np.subtract(near, state[0], dtype=np.float64).astype(np.float32)
-    beyond *= spread
-    torch.addcmul(torch.from_numpy(beyond), score, torch.from_numpy(spread), out=score).clamp_(-clip, clip)
+    beyond = _beyond(near, state[0])
+    beyond *= factors
+    torch.addcmul(torch.from_numpy(beyond), score, scale, out=score).clamp_(-clip, clip)
     sums = _column_sums(score)
     # bounded numbers cannot overflow a sum, so only a NaN shows in it
     return score if sums.dot(sums) < np.inf else score.nan_to_num_(nan=0.0, posinf=clip, neginf=-clip)

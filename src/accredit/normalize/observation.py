@@ -171,7 +171,7 @@ class RunningMeanStd(Statistics):
         else:
             done = host.update_large(moments.numpy(), rows, share=share)
         if done:
-            tallies[:3] = weight + n_rows, weight_of_squares + n_rows, seen + n_rows
+            tallies[0], tallies[1], tallies[2] = weight + n_rows, weight_of_squares + n_rows, seen + n_rows
         else:
             self._drop_and_update(rows)
 
