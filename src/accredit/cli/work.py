@@ -98,7 +98,7 @@ def _gentle_stop(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        say("stopping after this update, with a checkpoint; Ctrl-C again stops at once")
+        say("stopping where the run can be resumed without loss; Ctrl-C again stops at once")
 
     before = signal.signal(signal.SIGINT, on_signal)
     try:

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from accredit.errors import InvalidArgument
 from accredit.growth.blend import BlendSchedule
 from accredit.ppo.update import PPOConfig
+from accredit.training.host_seeds import POOL
 from accredit.training.reward import RewardConfig
+
+LARGEST_SEED = 2**40  # with it the largest host seed still fits in 64 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +80,7 @@ class TrainConfig:
     task: str = "digits"
     """What is grown: a name of `accredit.training.task.TASKS`."""
     seed: int = 0
-    """Root of every random number of the run, >= 0."""
+    """Root of every random number of the run, 0 to 2^40."""
     environments: int = 32
     """Hosts that are trained side by side, >= 1."""
     updates: int = 40
@@ -100,11 +103,22 @@ class TrainConfig:
             ("checkpoint_every", self.checkpoint_every),
         ):
             _check_at_least_one(name, value)
-        if self.checkpoints_kept < 2 or self.seed < 0:
+        if self.checkpoints_kept < 2 or not 0 <= self.seed <= LARGEST_SEED:
             raise InvalidArgument(
-                f"`checkpoints_kept` is {self.checkpoints_kept} and `seed` is {self.seed}, wanted at least 2 and at "
-                "least 0; correct the configuration."
+                f"`checkpoints_kept` is {self.checkpoints_kept} and `seed` is {self.seed}, wanted at least 2 and 0 to "
+                f"{LARGEST_SEED}; correct the configuration."
             )
+        met = {
+            "episode.host_seeds": self.episode.host_seeds,
+            "evaluation.hosts": self.evaluation.hosts,
+            "environments * evaluation.calibration_episodes": self.environments * self.evaluation.calibration_episodes,
+        }
+        for name, count in met.items():
+            if count > POOL:
+                raise InvalidArgument(
+                    f"`{name}` is {count}, but each purpose has {POOL} host seeds; pass at most as many, or hosts of one "
+                    "purpose would be met in another."
+                )
 
     @property
     def environment_steps(self) -> int:

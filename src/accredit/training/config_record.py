@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from accredit.errors import StateMismatch
+from accredit.errors import InvalidArgument, StateMismatch
 
 Config = TypeVar("Config")
 
@@ -73,6 +74,8 @@ def _value(hint: Any, value: Any, place: str) -> Any:
         return hint(value)
     if hint is float and type(value) is int:
         return float(value)
+    if type(value) is float and not math.isfinite(value):
+        raise InvalidArgument(f"`{place}` of the configuration is {value}, wanted a finite number; pass one.")
     if type(value) is not hint:
         raise StateMismatch(
             f"`{place}` of the configuration is {value!r}, wanted {hint.__name__}; restore the file that the run wrote."

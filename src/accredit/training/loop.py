@@ -21,7 +21,7 @@ from typing import Any, cast
 import torch
 
 from accredit import checkpoint
-from accredit.errors import RunFolderError, StateMismatch
+from accredit.errors import InvalidArgument, RunFolderError, StateMismatch
 from accredit.telemetry.event import RunCompleted, RunStarted, UpdateCompleted
 from accredit.telemetry.sinks.jsonl import JsonlSink, cut, read
 from accredit.training.config import MAY_CHANGE_ON_RESUME, TrainConfig
@@ -49,7 +49,7 @@ class Watcher:
     on_notice: Callable[[str], None] = warnings.warn
     """Called with what the user should know, such as a damaged checkpoint that was passed over."""
     should_stop: Callable[[], bool] = lambda: False
-    """Asked after every update; True ends the run with a checkpoint."""
+    """Asked after every update and every part of the comparison; True ends the run, ready to be resumed."""
 
 
 class Stopped(Exception):
@@ -95,6 +95,11 @@ def resume(folder: Path, *, updates: int | None = None, watcher: Watcher | None 
     watcher = watcher or Watcher()
     run, config, state = _load(folder, watcher)
     if updates is not None:
+        done = state["trainer"]["update"] if state else 0
+        if updates < done:
+            raise InvalidArgument(
+                f"`updates` is {updates}, but the run has done {done}; pass {done} or more, or begin a new run."
+            )
         config = replace(config, updates=updates)
         write_json(run.config, to_plain(config))
     if state is None:
@@ -218,11 +223,16 @@ class _Run:
             config,
             self.trainer.learned,
             on_event=self.sink,
-            progress=lambda done, planned: on_progress(Phase.COMPARING, done, planned),
+            progress=self._compared,
         )
         self.sink(RunCompleted(updates=self.trainer.update))
         write_json(self.folder.evaluation, comparison.to_dict())
         return comparison
+
+    def _compared(self, done: int, planned: int) -> None:
+        self.watcher.on_progress(Phase.COMPARING, done, planned)
+        if self.watcher.should_stop():
+            raise Stopped
 
     def _save(self) -> None:
         config = self.trainer.config
