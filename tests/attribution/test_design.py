@@ -104,6 +104,12 @@ def test_another_expected_covariance_gives_another_order() -> None:
     assert (additive(10, 60, seed=0) != DESIGN(10, 60, seed=0)).any()
 
 
+def test_pairs_that_say_nothing_more_are_still_chosen_once() -> None:
+    """[R5] An additive game is known after N pairs: from there on no pair has a gain, and none may come again."""
+    masks = ComplementPairDesign(expected=LinearKernel())(6, 64, seed=0)
+    assert len(np.unique(masks, axis=0)) == 64
+
+
 def test_no_players_and_no_budget_are_refused() -> None:
     """[R9] A budget below none and all cannot make a design."""
     with pytest.raises(InvalidArgument, match=r"`n_players` is 0, but a game has at least 1; name the players\."):

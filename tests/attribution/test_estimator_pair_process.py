@@ -13,6 +13,7 @@ from accredit.attribution.estimators.conditioning import Posterior, average
 from accredit.attribution.estimators.kernel import PairGeometry
 from accredit.attribution.estimators.mixture import ROUGH, tempered_weights
 from accredit.attribution.estimators.pair_process import PairProcess
+from accredit.attribution.estimators.pairing import paired_values
 from accredit.attribution.estimators.player_lengths import PlayerLengths, _objective, fit_player_lengths
 from accredit.errors import InvalidArgument
 
@@ -106,6 +107,40 @@ def test_further_columns_do_not_change_the_first() -> None:
     np.testing.assert_allclose(
         ESTIMATE(masks, values).value[:, 0], ESTIMATE(masks, values[:, :1]).value[:, 0], rtol=1e-9
     )
+
+
+def test_columns_are_screened_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """[R7] A rough second column keeps hypotheses that the first has ruled out; they get no say in the first."""
+    monkeypatch.setattr("accredit.attribution.estimators.pair_process.SCREEN_MARGIN", 0.5)
+    masks = design(12, 24)
+    for seed in range(4):
+        smooth, _ = unanimity_sum(masks, seed=seed)
+        votes = (masks @ np.random.default_rng(seed).integers(1, 9, size=12) > 25).astype(float)
+        both = ESTIMATE(masks, np.stack([smooth, votes], axis=1))
+        np.testing.assert_allclose(both.value[:, 0], ESTIMATE(masks, smooth[:, None]).value[:, 0], rtol=1e-9)
+
+
+def test_lengths_of_players_pay_where_few_of_them_interact() -> None:
+    """[R38] A random table over 4 of 12 players: the error falls below half of that with all players alike."""
+    masks = design(12, 16)
+    table = np.random.default_rng(3).normal(size=16)
+    values = table[masks[:, :4] @ (1 << np.arange(4))][:, None]
+    exact = np.concatenate([shapley_matrix(4) @ table, np.zeros(8)])
+    both, alike = (PairProcess(individual_share=share)(masks, values) for share in (0.9, 0.0))
+    own_error, error = (np.linalg.norm(fitted.value[:, 0] - exact) for fitted in (both, alike))
+    assert own_error < 0.5 * error
+
+
+def test_share_of_the_lengths_grows_with_the_pairs() -> None:
+    """[R8] With C pairs it is min(1, C / 4N) of its full size: half of it at C = 2N."""
+    masks = design(8, 4)
+    values = unanimity_sum(masks, seed=3)[0][:, None]
+    pairs = paired_values(masks, values)
+    own = ESTIMATE._individual(pairs.masks, pairs.odd)
+    own_value, _ = average([own], tempered_weights(own.log_evidence))
+    alike, both = (PairProcess(individual_share=share)(masks, values).value for share in (0.0, 0.6))
+    np.testing.assert_allclose(both - alike, 0.3 * (own_value - alike), atol=1e-6)
+    assert np.abs(both - alike).max() > 1e-3
 
 
 def test_covariance_agrees_with_the_standard_errors_and_with_efficiency() -> None:

@@ -33,6 +33,18 @@ def test_two_draws_by_hand() -> None:
     np.testing.assert_allclose(fitted.value[:, 0], total, atol=1e-12)
 
 
+def test_standard_error_is_that_of_the_mean_of_the_draws() -> None:
+    """[R6] Of two draws a and b it is |a - b| / 2; their mean and the first alone tell both."""
+    masks = DESIGN(5, 18, seed=3)
+    values = unanimity_sum(masks, seed=1)[0][:, None]
+    first = len(DESIGN(5, 10, seed=3))
+    one = AntitheticPermutations(seed=3)(masks[:first], values[:first]).value
+    both = AntitheticPermutations(seed=3)(masks, values)
+    assert both.stderr is not None
+    assert both.degrees_of_freedom == 1.0
+    np.testing.assert_allclose(both.stderr, np.abs(one - both.value), atol=1e-12)
+
+
 def test_mean_over_seeds_is_the_exact_value_and_intervals_cover() -> None:
     """[R8] [R38] 300 seeds: the mean within 5 of its standard errors, and 1600 of 1800 intervals cover."""
     table = all_masks(6)
