@@ -93,6 +93,7 @@
         borderColor: colour, backgroundColor: colour, borderWidth: 2, borderDash: DASHES[index % DASHES.length],
         pointStyle: SHAPES[index % SHAPES.length], pointRadius: series.x.length > 40 ? 0 : 2.5, pointHoverRadius: 5,
         pointBorderWidth: 1.5, tension: 0,
+        clip: 6,  // the first and the last point stand on the frame, and are shown whole
       }];
     });
   };

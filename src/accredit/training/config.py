@@ -116,8 +116,8 @@ class TrainConfig:
         for name, count in met.items():
             if count > POOL:
                 raise InvalidArgument(
-                    f"`{name}` is {count}, but each purpose has {POOL} host seeds; pass at most as many, or hosts of one "
-                    "purpose would be met in another."
+                    f"`{name}` is {count}, but each purpose has {POOL} host seeds; pass at most as many, or hosts of "
+                    "one purpose would be met in another."
                 )
 
     @property
