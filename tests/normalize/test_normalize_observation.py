@@ -10,6 +10,7 @@ from torch import nn
 
 from accredit.errors import InvalidArgument, StateMismatch
 from accredit.normalize import RunningMeanStd
+from accredit.normalize.batch import masked_moments
 
 LARGE = (300, 40)
 """More numbers than the small path takes."""
@@ -157,6 +158,19 @@ def test_masked_rows_count_for_nothing_but_the_tally() -> None:
     assert torch.equal(statistics.mean, truth.mean(0))
     assert torch.allclose(statistics.var, truth.var(0, correction=0), rtol=1e-14)
     assert [int(statistics.count), int(statistics.dropped), int(statistics.masked)] == [4, 0, 2]
+
+
+def test_moments_without_a_look_at_the_numbers_leave_out_what_is_bad_or_masked() -> None:
+    """[R19] [R25] What compiled regions and accelerators use, at a mean of a million."""
+    rows = 1e6 + torch.randn(9, 3, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    rows[2, 1], rows[4, 0], rows[6, 2] = math.nan, math.inf, math.nan
+    mask = torch.ones(9, dtype=torch.bool)
+    mask[6] = mask[8] = False
+    batch = masked_moments(rows, mask)
+    good = rows[[0, 1, 3, 5, 7]]
+    torch.testing.assert_close(batch.moments.mean, good.mean(0), rtol=1e-15, atol=0)
+    torch.testing.assert_close(batch.moments.var, good.var(0, correction=0), rtol=1e-9, atol=0)
+    assert [int(batch.moments.weight), int(batch.dropped), int(batch.masked)] == [5, 2, 2]
 
 
 def test_finite_numbers_whose_squares_leave_float32_are_kept() -> None:

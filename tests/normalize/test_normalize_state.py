@@ -125,7 +125,7 @@ class UpdatingPolicy(nn.Module):
     def __init__(self, horizon: float | None) -> None:
         super().__init__()
         self.observations = RunningMeanStd(4, horizon=horizon)
-        self.rewards = RewardNormalizer(16)
+        self.rewards = RewardNormalizer(4)
 
     def forward(self, x: torch.Tensor, reward: torch.Tensor, done: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         self.observations.update(x)
@@ -144,7 +144,7 @@ def test_compiled_statistics_equal_eager_ones_without_recompiling(horizon: float
     stream = batches(20)
     stream[7][3, 1] = float("nan")
     for step, x in enumerate(stream):
-        reward, done = torch.randn(16, generator=generator), torch.rand(16, generator=generator) < 0.2
+        reward, done = torch.randn(4, generator=generator), torch.rand(4, generator=generator) < 0.2
         if step == 3:
             torch._dynamo.config.error_on_recompile = True
         try:
