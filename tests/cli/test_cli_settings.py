@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from accredit.cli.settings import quick, with_settings
-from accredit.errors import InvalidArgument, StateMismatch, UnknownName
+from accredit.errors import AccreditError, InvalidArgument, StateMismatch, UnknownName
 from accredit.growth.blend import BlendSchedule
 from accredit.training.config import TrainConfig
 
@@ -39,7 +39,7 @@ def test_settings_reach_fields_of_every_depth_and_type():
         ("seed=x", StateMismatch, "`seed` .* is 'x', wanted int"),
         ("episode.steps=0", InvalidArgument, "`episode.steps` is 0, wanted a whole number of at least 1"),
         ("episode.steps=1.5", StateMismatch, "`episode.steps` .* is 1.5, wanted int"),
-        ("ppo.clip=NaN", InvalidArgument, "`ppo.clip` is nan"),
+        ("ppo.clip=NaN", AccreditError, "`ppo.clip` .*is nan, wanted a finite number"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(setting: str, error: type[Exception], sentence: str):

@@ -59,6 +59,16 @@ def test_a_value_of_another_type_is_refused_by_its_dotted_name(place, value, sen
         from_plain(TrainConfig, plain)
 
 
+@pytest.mark.parametrize("number", [float("inf"), float("nan")])
+def test_a_number_that_is_not_finite_is_refused_by_its_dotted_name(number: float):
+    """[R31] It would pass comparisons with bounds, and JSON has no name for it."""
+    plain = to_plain(UNUSUAL)
+    plain["episode"]["reward"]["rent"] = number
+    wanted = f"`episode.reward.rent` of the configuration is {number}, wanted a finite number; pass one"
+    with pytest.raises(InvalidArgument, match=wanted):
+        from_plain(TrainConfig, plain)
+
+
 def test_fields_that_are_missing_or_unknown_are_named():
     """[R31]"""
     plain = to_plain(UNUSUAL)
@@ -83,8 +93,11 @@ def test_differences_are_named_with_both_values():
         (lambda: TrainConfig(environments=0), "`environments` is 0, wanted a whole number of at least 1; correct"),
         (lambda: TrainConfig(updates=0), "`updates` is 0, wanted"),
         (lambda: TrainConfig(checkpoint_every=0), "`checkpoint_every` is 0, wanted"),
-        (lambda: TrainConfig(checkpoints_kept=1), "`checkpoints_kept` is 1 and `seed` is 0, wanted at least 2 and at"),
-        (lambda: TrainConfig(seed=-1), "`seed` is -1, wanted at least 2 and at least 0"),
+        (lambda: TrainConfig(checkpoints_kept=1), "`checkpoints_kept` is 1 and `seed` is 0, wanted at least 2 and"),
+        (lambda: TrainConfig(seed=-1), "`seed` is -1, wanted at least 2 and 0 to"),
+        (lambda: TrainConfig(seed=10**15), "`seed` is 1000000000000000, wanted at least 2 and 0 to"),
+        (lambda: TrainConfig(episode=EpisodeConfig(host_seeds=10**6 + 1)), "`episode.host_seeds` is 1000001, but each"),
+        (lambda: TrainConfig(evaluation=EvaluationConfig(hosts=10**6 + 1)), "`evaluation.hosts` is 1000001, but each"),
         (lambda: EpisodeConfig(steps=0), "`episode.steps` is 0, wanted a whole number of at least 1"),
         (lambda: EpisodeConfig(minibatches=0), "`episode.minibatches` is 0"),
         (lambda: EpisodeConfig(batch_size=0), "`episode.batch_size` is 0"),
