@@ -41,8 +41,8 @@ def unanimity(generator: Generator) -> Table:
 
 
 def glove(generator: Generator) -> Table:
-    """Pairs that the left and the right gloves of the coalition make."""
-    left = generator.permutation(12) < generator.integers(4, 9)
+    """Pairs that the gloves of the coalition make; never as many left as right, for then the odd part is additive."""
+    left = generator.permutation(12) < generator.choice([4, 5, 7, 8])
     masks = all_masks(12)
     return np.minimum(masks[:, left].sum(axis=1), masks[:, ~left].sum(axis=1)).astype(float)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy.special import expit
 
 from accredit.attribution.estimators.conditioning import NOISE, Posterior, average, posterior, whiten
 from accredit.attribution.estimators.kernel import OddKernel, PairGeometry, shapley_covariance
-from accredit.attribution.estimators.mixture import NEGLIGIBLE, ROUGH, default_hypotheses, tempered_weights
+from accredit.attribution.estimators.mixture import NEGLIGIBLE, ROUGH, TEMPER, default_hypotheses, tempered_weights
 from accredit.attribution.estimators.pairing import PairedValues, paired_values
 from accredit.attribution.estimators.player_lengths import fit_player_lengths
 from accredit.attribution.protocols import FittedValues, FloatArray, MaskArray
@@ -22,6 +23,12 @@ SCREEN = 96
 
 SCREEN_MARGIN = 7.0
 """A hypothesis whose log evidence on the screening pairs is so far below the best is not fitted to the rest."""
+
+MOST_INDIVIDUAL = 0.9
+"""Weight of the family with a length for each player where the evidence leaves no doubt."""
+
+CLEAR_LEAD = 20.0
+"""Lead in log evidence that is half way to no doubt: more than fitting a dozen lengths gains by chance."""
 
 FEW_LEVELS = 12
 """Values with no more levels than this jump where the hypotheses are smooth."""
@@ -36,7 +43,8 @@ class PairProcess:
 
     - 42 covariances that treat all players alike, weighted by their evidence to the power 0.4;
     - one in which every player has a length of its own, fitted to the data. Its share grows with the number of pairs C
-      to one half at C = 4 N, because N lengths cannot be told from few pairs.
+      to one half at C = 4 N, because N lengths cannot be told from few pairs, and beyond, to 0.9 at most, where its
+      evidence is clearly ahead.
 
     Posterior mean and covariance follow in closed form, for every column of values.
 
@@ -64,7 +72,7 @@ class PairProcess:
     hypotheses: tuple[OddKernel, ...] = field(default_factory=default_hypotheses)
     """Covariances that treat all players alike."""
     individual_share: float = 0.5
-    """Weight of the family with a length for each player from C = 4 N pairs on, in [0, 1)."""
+    """Weight of the family with a length for each player from C = 4 N pairs on, in [0, 1); 0 leaves it out."""
     noise: float = NOISE
     """Variance of an error of the values themselves, as a share of the process's; larger where a value is noisy."""
 
@@ -110,13 +118,16 @@ class PairProcess:
     def _mixture(self, masks: MaskArray, odd: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return mean [N, R] and covariance [R, N, N] over both families."""
         n_pairs, n_players = masks.shape
-        share = self.individual_share * min(1.0, n_pairs / (4 * n_players))
         alike = self._alike(masks, odd)
-        weight = tempered_weights(np.concatenate([each.log_evidence for each in alike]))
-        if share == 0.0 or n_players == 1:
+        evidence = np.concatenate([each.log_evidence for each in alike])
+        weight = tempered_weights(evidence)
+        if self.individual_share == 0.0 or n_players == 1:
             return average(alike, weight)
         own = self._individual(masks, odd)
         own_weight = tempered_weights(own.log_evidence)
+        clear = expit(TEMPER * (own.log_evidence.max(axis=0) - evidence.max(axis=0) - CLEAR_LEAD))
+        share = self.individual_share + max(0.0, MOST_INDIVIDUAL - self.individual_share) * clear
+        share = share * min(1.0, n_pairs / (4 * n_players))
         return average([*alike, own], np.concatenate([(1 - share) * weight, share * own_weight]))
 
     def _alike(self, masks: MaskArray, odd: FloatArray) -> list[Posterior]:
