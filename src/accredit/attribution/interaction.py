@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,9 +21,12 @@ from accredit.attribution.output import Output
 from accredit.attribution.protocols import FloatArray, InteractionEstimator, MaskArray
 from accredit.attribution.result import DataPart
 from accredit.attribution.transforms import interaction_index, shapley_weights
+from accredit.charts.estimates import Estimates, PairEstimates
+from accredit.charts.pairs import matrix_picture, network_picture
 from accredit.errors import InvalidArgument, MissingValue
 
 _ROWS_AT_ONCE = 4096  # coefficients [rows, P] for so many rows at a time: 4 MB at 16 players
+_LINES = 20  # of a printed table: a reader wants the strongest, a program has the mapping
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,6 +99,59 @@ class InteractionResult(Mapping[tuple[str, ...], InteractionEstimate]):
     def regimes(self, threshold: float, *, level: float = 0.95) -> dict[tuple[str, ...], Regime]:
         """The regime of every tuple: see `InteractionEstimate.regime`."""
         return {names: self[names].regime(threshold, level=level) for names in self}
+
+    def estimates(self, level: float = 0.95) -> Estimates:
+        """What a picture is drawn from: raw indices with the half-widths of their intervals at a level."""
+        ends = [self[names].interval(level) for names in self]
+        return Estimates(
+            names=tuple(" + ".join(names) for names in self),
+            values=tuple(self.value.tolist()),
+            half_widths=tuple(None if pair is None else (pair[1] - pair[0]) / 2 for pair in ends),
+            quantity=self.output.name,
+            unit=self.output.unit,
+            higher_is_better=self.output.higher_is_better,
+            level=level,
+        )
+
+    def plot(self, kind: Literal["network", "matrix"] = "network", level: float = 0.95) -> Any:
+        """A matplotlib figure of pair interactions: lines between the players, or a square for each pair.
+
+        Args:
+            kind: "network" or "matrix".
+            level: of the intervals that tell the decided from the undecided, in (0, 1).
+
+        Raises:
+            InvalidArgument: another kind, interactions of more than two players, or a level outside (0, 1).
+            MissingExtra: matplotlib is not installed.
+        """
+        if self.order != 2 or kind not in ("network", "matrix"):
+            raise InvalidArgument(
+                f'`kind` is {kind!r} for interactions of order {self.order}, wanted "network" or "matrix" for '
+                "pairs; ask the matrix for order 2."
+            )
+        pairs = PairEstimates(players=self.players, pairs=self.estimates(level))
+        return network_picture(pairs) if kind == "network" else matrix_picture(pairs)
+
+    def __str__(self) -> str:
+        """Table of the strongest, largest size first."""
+        order = sorted(range(len(self)), key=lambda at: (-abs(self.value[at]), at))[:_LINES]
+        tuples = list(self.place)
+        names = [" + ".join(tuples[at]) for at in order]
+        width = max(7, *(len(name) for name in names))
+        lines = [
+            f"{'players':<{width}}  {'interaction':>12}  {'+- 95%':>10}   of {self.output.name} [{self.output.unit}]"
+        ]
+        for at, name in zip(order, names, strict=True):
+            estimate = self[tuples[at]]
+            ends = estimate.interval(0.95)
+            reach = "unknown" if ends is None else f"{(ends[1] - ends[0]) / 2:.4g}"
+            lines.append(f"{name:<{width}}  {estimate.contribution:>12.4g}  {reach:>10}")
+        if len(self) > _LINES:
+            lines.append(f"and {len(self) - _LINES} weaker ones")
+        lines.append(f"{self.estimator}, {self.n_evaluations} coalitions; positive helps")
+        if self.caution is not None:
+            lines.append(f"caution: {self.caution}")
+        return "\n".join(lines)
 
 
 def interactions(column: OutputColumn, estimator: InteractionEstimator, *, order: int) -> InteractionResult:

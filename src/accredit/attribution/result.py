@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,7 +23,9 @@ from accredit.attribution.estimate import (
 )
 from accredit.attribution.output import Output
 from accredit.attribution.protocols import FloatArray
-from accredit.errors import StateMismatch
+from accredit.charts.bars import bar_picture, waterfall_picture
+from accredit.charts.estimates import Estimates
+from accredit.errors import InvalidArgument, StateMismatch
 from accredit.moments import sample_variance
 
 
@@ -202,6 +205,39 @@ class ShapleyResult(Mapping[str, ShapleyEstimate]):
             sampling=sampling,
             data=data,
         )
+
+    def estimates(self, level: float | None = None) -> Estimates:
+        """What a picture is drawn from: raw values with the half-widths of their intervals at a level."""
+        reach = self.half_widths(level)
+        return Estimates(
+            names=self.players,
+            values=tuple(self.value.tolist()),
+            half_widths=None if reach is None else tuple(reach.tolist()),
+            quantity=self.output.name,
+            unit=self.output.unit,
+            higher_is_better=self.output.higher_is_better,
+            level=self.confidence if level is None else level,
+        )
+
+    def plot(self, kind: Literal["bar", "waterfall"] = "bar", level: float | None = None) -> Any:
+        """A matplotlib figure: contributions with their intervals, or the way from everything off to everything on.
+
+        It stands outside of pyplot; `figure.savefig("contributions.png")` writes it.
+
+        Args:
+            kind: "bar" or "waterfall".
+            level: of the intervals, in (0, 1); default: the configured confidence.
+
+        Raises:
+            InvalidArgument: another kind, or a level outside (0, 1).
+            MissingExtra: matplotlib is not installed.
+        """
+        match kind:
+            case "bar":
+                return bar_picture(self.estimates(level))
+            case "waterfall":
+                return waterfall_picture(self.estimates(level), value_none=self.value_none, value_all=self.value_all)
+        raise InvalidArgument(f'`kind` is {kind!r}, wanted "bar" or "waterfall"; pass one of these names.')
 
     def _marginal(self, *, name: str, value: float, sampling: float | None, data: float | None) -> MarginalEstimate:
         """An estimate with the degrees of freedom and the evaluations of this result."""
