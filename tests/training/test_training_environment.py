@@ -225,6 +225,23 @@ def test_a_host_that_diverges_is_rolled_back_and_its_episode_ends_while_others_d
     assert last.log_loss is None
 
 
+def test_a_diverged_host_stands_where_it_stood_before_the_step():
+    """[R25] Weights and optimizer state, before anybody resets it; an evaluation goes on from there."""
+    env = vector()
+    env.reset(seed=7)
+    episodes = env.episodes
+    episodes.step(np.zeros(E, dtype=np.int64))
+    before = episodes.hosts.state_dict()
+    episodes.task = with_poison()
+    episodes._indices[1, 1] = POISON
+    outcome = episodes.step(np.zeros(E, dtype=np.int64))
+    after = episodes.hosts.state_dict()
+    assert outcome.diverged.tolist() == [False, True, False]
+    for name in ("weights", "momentum", "square", "steps"):
+        assert torch.equal(after[name][1], before[name][1])
+        assert not torch.equal(after[name][0], before[name][0])
+
+
 @pytest.mark.parametrize("rate", [1e4, 1e30])
 def test_hosts_and_controls_that_all_diverge_leave_finite_rewards_and_observations(rate: float):
     """[R25] A learning rate that is far too large; infinite minus infinite must not become NaN."""
