@@ -1,6 +1,7 @@
 # Needs python3.11 (or newer), make and pip; everything else goes into .venv.
 #   make run         the main job: grow hosts on digits, compare, report      (ARGS="--quick")
 #   make test        all tests that take seconds                              make test-long: the rest
+#   make bench-NAME  side by side with the neighbours: attribution, normalization (ARGS="--quick")
 #   make check       format, lint, strict types, layers, examples in docstrings
 #   PIPFLAGS="--index-url ..." points pip elsewhere, for example at a CPU build of torch
 
@@ -11,7 +12,7 @@ PIP := $(BIN)/pip install --quiet $(PIPFLAGS) -c constraints.txt
 STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test test-long check clean
+.PHONY: run test test-long check bench-attribution bench-normalization clean
 
 run: $(STAMP)-grow
 	$(BIN)/accredit grow $(ARGS)
@@ -28,6 +29,13 @@ check: $(STAMP)-check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest --doctest-modules -q -n 2 src/accredit
+
+# Benchmarks make environments of their own for peers that do not go together with ours.
+bench-attribution: $(STAMP)-test
+	$(BIN)/python -m benchmarks.attribution $(ARGS)
+
+bench-normalization: $(STAMP)-test
+	$(BIN)/python -m benchmarks.normalization $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -11,7 +11,7 @@ from accredit.attribution import CounterfactualConfig, CounterfactualEngine, Out
 from accredit.attribution.derived import bootstrap_means, semivalue
 from accredit.attribution.games import UnanimitySum, player_names, random_unanimity
 from accredit.attribution.matrix import column_of
-from accredit.attribution.transforms import beta_weights
+from accredit.attribution.transforms import beta_weights, shapley_values
 from accredit.errors import EvaluationError, InvalidArgument, MissingExtra, MissingValue, StateMismatch, UnknownName
 
 LOSS = Output("loss", "nat", False)
@@ -106,8 +106,64 @@ def test_changes_between_checkpoints_pair_the_examples():
         results[1].change_from(results[0], "z")
     _, value = per_example(3, 10, seed=1)
     other = attribute(value, ["a", "b", "c"], outputs=(LOSS,)).shapley("loss")
-    with pytest.raises(StateMismatch, match=r"`earlier` has output 'loss' over 10 examples, wanted 'loss' over 60"):
+    with pytest.raises(
+        StateMismatch, match=r"`earlier` has output 'loss' over each of 10 examples, wanted 'loss' over each"
+    ):
         results[1].change_from(other, "a")
+
+
+def test_changes_of_sampled_results_pair_the_resamples_and_nothing_else():
+    """[R8] The same examples, resampled with the same seed, cancel; other columns are refused, not paired."""
+    effect = torch.randn(8, 40, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+    def result(shift, seed=0, replicates=40, **fields):
+        game = random_unanimity(8, n_groups=12, seed=5)
+        config = CounterfactualConfig(outputs=(LOSS,), seed=seed, bootstrap_replicates=replicates, **fields)
+        matrix = CounterfactualEngine(config).compute_matrix(
+            player_names(8),
+            lambda masks: {"loss": game(masks)["value"][:, None] + masks.double() @ effect + shift * masks[:, :1]},
+        )
+        return matrix.shapley("loss")
+
+    sampled = {"strategy": "shapley", "max_evaluations": 96}
+    before, after = result(0.0, **sampled), result(0.5, **sampled)
+    change = after.change_from(before, "p0")
+    assert change.value == pytest.approx(0.5, abs=1e-3)
+    assert change.stderr_data < 0.05 * after["p0"].stderr_data
+    assert change.stderr_sampling == pytest.approx(
+        math.hypot(after["p0"].stderr_sampling, before["p0"].stderr_sampling)
+    )
+    assert change.n_evaluations == 192
+    resamples = r"over 40 resamples \(seed 0\) of 40 examples"
+    for other, found in (
+        (result(0.0, seed=1, **sampled), r"over 40 resamples \(seed 1\) of 40 examples"),
+        (result(0.0), "over each of 40 examples"),
+        (result(0.0, replicates=41, **sampled), r"over 41 resamples \(seed 0\) of 40 examples"),
+    ):
+        with pytest.raises(StateMismatch, match=rf"`earlier` has output 'loss' {found}, wanted 'loss' {resamples}"):
+            after.change_from(other, "p0")
+
+
+def test_a_change_keeps_the_smaller_share_of_the_error():
+    """[R8] [R9] Where one of the two was stopped by a look, so was their difference."""
+    game = random_unanimity(8, n_groups=12, seed=5)
+    fields = {"strategy": "shapley", "max_evaluations": 200, "seed": 1}
+    looked = CounterfactualEngine(CounterfactualConfig(target_half_width=9.0, **fields))
+    plain = CounterfactualEngine(CounterfactualConfig(**fields))
+    stopped, whole = (engine.compute_matrix(player_names(8), game).shapley("value") for engine in (looked, plain))
+    assert stopped.error_share == 0.5
+    assert whole.change_from(stopped, "p1").error_share == 0.5
+    assert stopped.change_from(whole, "p1").error_share == 0.5
+
+
+def test_large_tables_with_examples_have_the_data_part_of_the_small_form():
+    """[R7] [R16] Nine players: folded and in blocks of rows; example by example by the transform of one table."""
+    table, value = per_example(9, 12, seed=10)
+    matrix = attribute(value, player_names(9), outputs=(LOSS,))
+    alone = shapley_values(np.ascontiguousarray(table.T))
+    expected = alone.std(axis=0, ddof=1) / math.sqrt(12)
+    np.testing.assert_allclose(matrix.shapley("loss").stderr_data, expected, rtol=1e-9)
+    np.testing.assert_allclose(matrix.shapley("loss").value, alone.mean(axis=0), atol=1e-12)
 
 
 def test_holm_is_applied_over_all_players():
@@ -327,16 +383,40 @@ def test_a_frame_without_pandas_names_the_extra(monkeypatch):
         attribute(GAME, NAMES).to_frame()
 
 
-def test_a_frame_has_a_row_per_output_and_player(monkeypatch):
-    """[R3] The rows are what pandas gets, whichever pandas it is."""
+def test_a_frame_has_a_row_per_output_and_player():
+    """[R3] Numbers are numbers, and what is unknown is NaN in a column of floats, never 0."""
+    _, value = per_example(3, 8, seed=1)
+    outputs = (LOSS, Output("size", "count", True))
+    matrix = attribute(lambda masks: {**value(masks), "size": masks.sum(dim=1)}, player_names(3), outputs=outputs)
+    frame = matrix.to_frame()
+    assert list(frame["output"]) == ["loss"] * 3 + ["size"] * 3
+    assert list(frame["player"]) == [*player_names(3), *player_names(3)]
+    for column in ("value", "contribution", "stderr", "stderr_data", "lower", "upper", "p_value", "spread"):
+        assert frame[column].dtype == np.float64, column
+    loss, size = frame[frame["output"] == "loss"], frame[frame["output"] == "size"]
+    assert (loss["lower"] < loss["value"]).all()
+    assert (loss["value"] < loss["upper"]).all()
+    np.testing.assert_array_equal(loss["contribution"], -loss["value"])
+    np.testing.assert_array_equal(loss["value"], matrix.shapley("loss").value)
+    assert size[["stderr", "lower", "upper", "p_value"]].isna().all(axis=None)
+    np.testing.assert_array_equal(size["value"], [1.0, 1.0, 1.0])
+    assert (frame["level"] == 0.95).all()
+    assert frame["n_evaluations"].dtype == np.int64
 
-    class Frames:
-        DataFrame = staticmethod(lambda rows: rows)
 
-    monkeypatch.setitem(sys.modules, "pandas", Frames)
-    rows = loss_matrix(3, 8, seed=1).to_frame()
-    assert [(row["output"], row["player"]) for row in rows] == [("loss", name) for name in player_names(3)]
-    assert all(row["lower"] < row["value"] < row["upper"] for row in rows)
+def test_a_frame_of_nothing_known_has_its_columns_and_no_row():
+    """[R5] An ablation has no Shapley values."""
+    config = CounterfactualConfig(strategy="ablation_only")
+    frame = CounterfactualEngine(config).compute_matrix(NAMES, GAME).to_frame()
+    assert len(frame) == 0
+    assert {"output", "player", "value", "lower"} <= set(frame.columns)
+
+
+def test_a_frame_of_unknowns_alone_has_columns_of_numbers():
+    """[R3] Not of objects, with which no arithmetic is possible."""
+    frame = attribute(GAME, NAMES).to_frame()
+    assert frame["stderr"].dtype == np.float64
+    assert frame["stderr"].isna().all()
 
 
 def test_the_printed_table_names_unit_estimator_and_failures():

@@ -24,7 +24,7 @@ def test_the_unit_stands_in_the_title_of_an_axis():
 
 
 @given(
-    points=st.lists(st.tuples(*[st.floats(-1e6, 1e6)] * 3), min_size=1, max_size=8),
+    points=st.lists(st.tuples(*[st.floats(-1e6, 1e6).map(lambda value: round(value, 6))] * 3), min_size=1, max_size=8),
     kind=st.sampled_from(["line", "scatter", "bar"]),
 )
 def test_no_end_of_an_interval_touches_the_frame(points: list[tuple[float, float, float]], kind: str):

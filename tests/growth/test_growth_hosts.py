@@ -458,3 +458,14 @@ def test_a_stack_without_inner_layers_in_its_catalogue_works():
     hosts.graft(0, 0, 0, seed=0)
     hosts.set_stages(*stages_of(1, input=(TRAINING, 0.0)))
     assert bool(torch.isfinite(torch.stack(train(hosts, range(3)))).all())
+
+
+def test_evaluation_gives_every_layer_its_own_mode_back():
+    """[R14] A layer that its owner froze in eval mode stays frozen."""
+    network = GrowingNetwork([Slot("input", 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3)])
+    network.train()
+    network.layers[1].eval()
+    hosts = LoopedHosts([network], VECTOR_CATALOGUE, learning_rate=0.01)
+    modes = [module.training for module in network.modules()]
+    hosts.evaluate([0], *examples(20), players=Players.LIVE)
+    assert [module.training for module in network.modules()] == modes

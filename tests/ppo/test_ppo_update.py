@@ -156,3 +156,15 @@ def test_impossible_settings_are_refused_by_name(settings, sentence: str):
     """[R37]"""
     with pytest.raises(InvalidArgument, match=sentence):
         PPOConfig(**settings)
+
+
+def test_a_failure_in_a_later_minibatch_takes_back_the_steps_before_it():
+    """[R35] Minibatches before the one that failed have already moved the weights."""
+    made = policy()
+    batch = decisions(made)
+    spoilt = batch.value_targets.clone()
+    spoilt[5] = math.nan
+    before = parameters(made)
+    with pytest.raises(TrainingFailed):
+        run(made, dataclasses.replace(batch, value_targets=spoilt), PPOConfig(minibatch_size=4))
+    assert all(torch.equal(a, b) for a, b in zip(before, made.parameters(), strict=True))

@@ -110,8 +110,11 @@ def table_index(masks: MaskArray) -> NDArray[np.int64]:
         >>> table_index(np.array([[False, False], [True, False], [True, True]])).tolist()
         [0, 1, 3]
     """
-    powers = np.left_shift(np.int64(1), np.arange(masks.shape[1], dtype=np.int64))
-    return np.asarray(masks.astype(np.int64) @ powers)
+    index = np.zeros(len(masks), dtype=np.int64)
+    # column by column: a product of integers has no fast path, and masks as integers take eight times their memory
+    for at in range(masks.shape[1]):
+        index |= masks[:, at].astype(np.int64) << at
+    return index
 
 
 @lru_cache(maxsize=16)

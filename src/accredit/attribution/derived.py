@@ -23,6 +23,7 @@ from accredit.attribution.transforms import shapley_values, shapley_weights, val
 from accredit.errors import MissingValue
 from accredit.moments import sample_variance
 
+_ROWS_AT_ONCE = 4096  # of a table: 0.5 MB of coefficients at 16 players
 _KEPT_ROWS = 256  # up to 8 players: their layouts are kept, and a product with 2^N coefficients beats folding the table
 
 
@@ -90,8 +91,8 @@ class TableLayout:
     """Position of each row in table order [M]."""
     none: int
     everything: int
-    coefficients: FloatArray
-    """Shapley values from values in the order of the rows [M, N]."""
+    coefficients: FloatArray | None
+    """Shapley values from values in the order of the rows [M, N]; None for a large table, which is folded instead."""
 
 
 def table_layout(masks: MaskArray) -> TableLayout:
@@ -114,7 +115,7 @@ def _layout(masks: MaskArray) -> TableLayout:
         index=index,
         none=int(index.argmin()),
         everything=int(index.argmax()),
-        coefficients=value_coefficients(masks, shapley_weights(masks.shape[1])),
+        coefficients=value_coefficients(masks, shapley_weights(masks.shape[1])) if len(masks) <= _KEPT_ROWS else None,
     )
 
 
@@ -132,12 +133,18 @@ def shapley(column: OutputColumn, estimator: Estimator, *, strategy_reason: str)
 def _exact(column: OutputColumn) -> ShapleyResult:
     """Exact values; the Shapley values of every example alone have the sample variance that makes their data part."""
     n_players, layout = len(column.players), table_layout(column.masks)
-    if len(column.masks) <= _KEPT_ROWS:
+    if layout.coefficients is not None:
+        # relative to v(none), so that an offset of the whole game costs no digits
         value = (column.means - column.means[layout.none]) @ layout.coefficients
     else:
         table = np.empty(len(column.masks))
         table[layout.index] = column.means
         value = shapley_values(table)
+    data = None
+    if column.examples is not None and layout.coefficients is not None:
+        data = example_part(layout.coefficients, column.examples)
+    elif column.examples is not None:
+        data = table_part(column.masks, shapley_weights(n_players), column.examples)
     return ShapleyResult(
         players=column.players,
         output=column.output,
@@ -145,7 +152,7 @@ def _exact(column: OutputColumn) -> ShapleyResult:
         stderr_sampling=np.zeros(n_players),
         sampling_degrees_of_freedom=math.inf,
         covariance=np.zeros((n_players, n_players)),
-        data=None if column.examples is None else example_part(layout.coefficients, column.examples),
+        data=data,
         value_all=float(column.means[layout.everything]),
         value_none=float(column.means[layout.none]),
         estimator="exact",
@@ -160,9 +167,29 @@ def _exact(column: OutputColumn) -> ShapleyResult:
 
 def example_part(coefficients: FloatArray, examples: FloatArray) -> DataPart:
     """The data part of linear quantities with coefficients [M, P] on values per example [M, B]."""
-    n_examples = examples.shape[1]
+    return of_examples(coefficients.T @ examples)
+
+
+def table_part(masks: MaskArray, weights: FloatArray, examples: FloatArray) -> DataPart:
+    """The data part of an index of all players from a complete table, some rows at a time.
+
+    The coefficients [M, N] of a large table take as much memory as a block of examples, so they are made in parts.
+    """
+    columns = np.zeros((masks.shape[1], examples.shape[1]))
+    for begin in range(0, len(masks), _ROWS_AT_ONCE):
+        rows = slice(begin, begin + _ROWS_AT_ONCE)
+        columns += value_coefficients(masks[rows], weights).T @ examples[rows]
+    return of_examples(columns)
+
+
+def of_examples(columns: FloatArray) -> DataPart:
+    """The data part of quantities that were computed for each example alone [P, B]."""
+    n_examples = columns.shape[1]
     return DataPart(
-        columns=coefficients.T @ examples, scale=1.0 / n_examples, degrees_of_freedom=float(max(n_examples - 1, 1))
+        columns=columns,
+        scale=1.0 / n_examples,
+        degrees_of_freedom=float(max(n_examples - 1, 1)),
+        draw=f"each of {n_examples} examples",
     )
 
 
@@ -205,8 +232,14 @@ def replicate_part(column: OutputColumn, replicates: FloatArray) -> DataPart | N
     """The data part from estimates in bootstrap replicates [N, R]; None where there are none."""
     if column.examples is None or not replicates.shape[1]:
         return None
-    degrees = float(max(min(replicates.shape[1], column.examples.shape[1]) - 1, 1))
-    return DataPart(columns=replicates, scale=1.0, degrees_of_freedom=degrees)
+    n_replicates, n_examples = replicates.shape[1], column.examples.shape[1]
+    return DataPart(
+        columns=replicates,
+        scale=1.0,
+        # many replicates of few examples know no more than the examples do
+        degrees_of_freedom=float(max(min(n_replicates, n_examples) - 1, 1)),
+        draw=f"{n_replicates} resamples (seed {column.seed}) of {n_examples} examples",
+    )
 
 
 def bootstrap_means(column: OutputColumn) -> FloatArray | None:

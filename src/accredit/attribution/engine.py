@@ -19,6 +19,7 @@ from accredit.attribution.joining import check_same_game
 from accredit.attribution.matrix import CounterfactualMatrix, matrix_of
 from accredit.attribution.plan import Plan, count_foreign, make_plan, within_budget
 from accredit.attribution.protocols import Design, Estimator, InteractionEstimator
+from accredit.attribution.saved_estimator import estimator_texts
 from accredit.attribution.session import OnEvent, Progress, Session
 from accredit.attribution.storage import Journal, Stored, create, publish, read, reopen
 from accredit.errors import InvalidArgument
@@ -147,11 +148,19 @@ class CounterfactualEngine:
         matrix: CounterfactualMatrix | None,
     ) -> Journal:
         """The file that this call appends to: reopened where it was there, else begun with the rows to be continued."""
+        texts = estimator_texts(self.estimator, self.interaction_estimator)
         if stored is not None:
             journal = reopen(path, stored)
-            journal.call(self.config, strategy=plan.strategy, reason=plan.reason)
+            journal.call(self.config, strategy=plan.strategy, reason=plan.reason, estimators=texts)
             return journal
-        journal = create(path, players=players, config=self.config, strategy=plan.strategy, reason=plan.reason)
+        journal = create(
+            path,
+            players=players,
+            config=self.config,
+            strategy=plan.strategy,
+            reason=plan.reason,
+            estimators=texts,
+        )
         if matrix is not None:
             journal.rows(matrix.evaluations)
         publish(path)

@@ -18,6 +18,20 @@ from accredit.attribution.provenance import Cost, Provenance
 from accredit.attribution.result import ShapleyResult
 from accredit.errors import MissingExtra
 
+_TEXTS = ("output", "player")
+_NUMBERS = (
+    "value",
+    "contribution",
+    "stderr",
+    "stderr_sampling",
+    "stderr_data",
+    "lower",
+    "upper",
+    "level",
+    "p_value",
+    "spread",
+)
+
 
 def matrix_record(
     *,
@@ -94,4 +108,6 @@ def shapley_frame(results: Mapping[str, ShapleyResult]) -> Any:
             "`to_frame` got no pandas, wanted it installed; run `pip install accredit[report]`, or use `to_dict`."
         ) from error
     rows = [{"output": name, **row} for name, result in results.items() for row in shapley_rows(result)]
-    return frames.DataFrame(rows)
+    # named and typed, for pandas would make objects of a column of unknowns and no column at all of no rows
+    frame = frames.DataFrame(rows, columns=[*_TEXTS, *_NUMBERS, "n_evaluations"])
+    return frame.astype({**dict.fromkeys(_NUMBERS, "float64"), "n_evaluations": "int64"})

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from accredit.attribution.coalition import player_index, table_index
-from accredit.attribution.derived import OutputColumn, bootstrap_means, replicate_part
+from accredit.attribution.derived import OutputColumn, bootstrap_means, of_examples, replicate_part
 from accredit.attribution.estimate import InteractionEstimate, Regime
 from accredit.attribution.output import Output
 from accredit.attribution.protocols import FloatArray, InteractionEstimator, MaskArray
@@ -185,8 +185,7 @@ def _exact(column: OutputColumn, order: int) -> InteractionResult:
     data = None
     if column.examples is not None:
         columns = _example_interactions(column.masks, column.examples, weights, order=order)
-        n_examples = column.examples.shape[1]
-        data = DataPart(columns=columns, scale=1.0 / n_examples, degrees_of_freedom=float(max(n_examples - 1, 1)))
+        data = of_examples(columns)
     return InteractionResult(
         players=column.players,
         order=order,

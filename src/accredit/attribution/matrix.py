@@ -3,7 +3,9 @@
 Axes: N players, M coalitions, K outputs, B examples.
 
 Memory: 8 M K bytes for the values, M N for the masks, and 8 M B per output where values per example are kept. What is
-derived is computed when it is asked for, from these rows alone, and kept.
+derived is computed when it is asked for, from these rows alone, and kept. Meanwhile, with values per example, a sampled
+matrix takes another 8 M (B + R) for R bootstrap replicates, a complete table 8 N B and a block of 4096 rows; Banzhaf
+values and other semivalues of a complete table take 8 M N.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from accredit.attribution.joining import check_same_game, evaluations_from_resul
 from accredit.attribution.protocols import Estimator, InteractionEstimator
 from accredit.attribution.provenance import Cost, Provenance
 from accredit.attribution.result import ShapleyResult
+from accredit.attribution.saved_estimator import estimator_texts, estimators_of
 from accredit.attribution.storage import Stored, create, publish, read
 from accredit.attribution.transforms import banzhaf_weights
 from accredit.errors import MissingValue, UnknownName
@@ -168,11 +171,18 @@ class CounterfactualMatrix:
         return dict(zip(texts, (column.means[joined] - column.means[without]).tolist(), strict=True))
 
     def save(self, path: str | Path) -> None:
-        """Write the matrix to a file: atomic, with a checksum over every byte, no pickle (see `storage`)."""
+        """Write the matrix to a file: atomic, with a checksum over every byte, no pickle (see `storage`).
+
+        A stop rule and estimators of your own are kept by their names alone.
+        """
         target = Path(path)
-        reason = self.provenance.strategy_reason
         journal = create(
-            target, players=self.players, config=self.config, strategy=self.provenance.strategy, reason=reason
+            target,
+            players=self.players,
+            config=self.config,
+            strategy=self.provenance.strategy,
+            reason=self.provenance.strategy_reason,
+            estimators=estimator_texts(self.estimator, self.interaction_estimator),
         )
         journal.rows(self.evaluations)
         journal.end(self.provenance, self.failures, duration_s=self.cost.duration_s)
@@ -180,17 +190,30 @@ class CounterfactualMatrix:
         publish(target)
 
     @staticmethod
-    def load(path: str | Path, *, recover: bool = False) -> CounterfactualMatrix:
+    def load(
+        path: str | Path,
+        *,
+        recover: bool = False,
+        estimator: Estimator | None = None,
+        interaction_estimator: InteractionEstimator | None = None,
+    ) -> CounterfactualMatrix:
         """Read a matrix from a file of `save`, or one that `compute_matrix(path=...)` let grow.
 
         Args:
             path: the file.
             recover: leave out a last record that is cut off, as a killed process leaves it.
+            estimator: for Shapley values; default: that of the file, where it is the default of this package. A file
+                holds no code: where it names another estimator and none is passed, what needs it raises MissingValue.
+            interaction_estimator: likewise for interactions.
 
         Raises:
             FileDamaged: not a matrix, from a newer version, altered, or cut off without leave to recover.
         """
-        return matrix_of(read(Path(path), recover=recover))
+        stored = read(Path(path), recover=recover)
+        first, second = estimators_of(
+            stored.estimators, estimator=estimator, interaction_estimator=interaction_estimator
+        )
+        return replace(matrix_of(stored), estimator=first, interaction_estimator=second)
 
     def merge(self, other: CounterfactualMatrix) -> CounterfactualMatrix:
         """The coalitions of both, each once; configuration and estimators of this one.
@@ -292,7 +315,8 @@ def column_of(matrix: CounterfactualMatrix, output: str) -> OutputColumn:
 
 
 def matrix_of(stored: Stored) -> CounterfactualMatrix:
-    """The matrix of what a file holds, with the default estimators."""
+    """The matrix of what a file holds, with the estimators that it names as far as they can be had."""
+    estimator, interaction_estimator = estimators_of(stored.estimators)
     return CounterfactualMatrix(
         players=stored.players,
         config=stored.config,
@@ -300,6 +324,8 @@ def matrix_of(stored: Stored) -> CounterfactualMatrix:
         failures=stored.failures,
         provenance=stored.provenance,
         cost=Cost(n_evaluations=len(stored.evaluations), duration_s=stored.duration_s),
+        estimator=estimator,
+        interaction_estimator=interaction_estimator,
     )
 
 

@@ -61,7 +61,7 @@ def make_plan(config: CounterfactualConfig, n_players: int, *, design: Design) -
         comparison = (
             f"2^{n_players} = {everything} coalitions {'fit' if exact else 'exceed'} max_evaluations = {budget}"
         )
-        reason = f"auto: {comparison}, so {'all are evaluated' if exact else 'complement pairs are drawn'}"
+        reason = f"auto: {comparison}, so {'all are evaluated' if exact else 'they are sampled'}"
     else:
         strategy, reason = str(config.strategy), f"{config.strategy} was asked for"
     wanted = minimum_evaluations(strategy, n_players)

@@ -6,7 +6,7 @@ Axes: N players, C columns that carry the draw of the validation set (per-exampl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from accredit.attribution.coalition import player_index
 from accredit.attribution.estimate import (
     MarginalEstimate,
     ShapleyEstimate,
+    difference,
     half_widths,
     holm,
     student_quantile,
@@ -43,6 +44,9 @@ class DataPart:
     """1 / C for examples (the estimate is their mean), 1 for bootstrap replicates."""
     degrees_of_freedom: float
     """C - 1; for replicates at most the number of examples - 1."""
+    draw: str
+    """What a column is, such as "each of 500 examples": columns of two parts belong together only where this is equal.
+    """
 
     def stderr(self, combination: FloatArray | None = None) -> FloatArray:
         """Standard errors [N], or of combinations [P, N] of the quantities [P]; NaN for a single column."""
@@ -133,7 +137,16 @@ class ShapleyResult(Mapping[str, ShapleyEstimate]):
         return sampling if data is None else np.hypot(sampling, data)
 
     def half_widths(self, level: float | None = None) -> FloatArray | None:
-        """Half-widths [N] of the intervals at a level (default: the configured confidence); None where unknown."""
+        """Half-widths [N] of the intervals at a level (default: the configured confidence); None where unknown.
+
+        Student t around the raw values, each player alone: all intervals of a result hold together less often than one.
+        The data part assumes that the mean over examples is close to normal; the sampling part rests on the model of
+        the estimator (docs/estimators.md says what it assumes and where it covers less). Both hold at their level also
+        where a stop rule looked in between.
+
+        Raises:
+            InvalidArgument: a level outside (0, 1).
+        """
         if self.stderr is None or self.stderr_sampling is None:
             return None
         wanted = self.confidence if level is None else level
@@ -145,14 +158,21 @@ class ShapleyResult(Mapping[str, ShapleyEstimate]):
         return half_widths(self.stderr, _welch(parts), level=wanted, error_share=self.error_share)
 
     def holm(self) -> dict[str, float | None]:
-        """p-value of every player, adjusted for testing all of them at once (Holm, any dependence)."""
+        """p-value of every player, adjusted for testing all of them at once (Holm).
+
+        Needs no assumption about how the tests depend on each other; each p-value alone assumes what its interval does.
+        """
         return holm({player: self[player].p_value for player in self.players})
 
     def difference(self, first: str, second: str) -> MarginalEstimate:
         """Value of the first player minus that of the second, with the uncertainty of this difference.
 
         The data part pairs the examples; the sampling part uses the covariance of the estimator, or, where there is
-        none, the sum of both standard errors, which no dependence can exceed.
+        none, the sum of both standard errors, which no dependence can exceed. The interval is a Student t interval and
+        assumes what those of the players do.
+
+        Raises:
+            UnknownName: nobody has one of these names.
         """
         combination = np.zeros((1, len(self.players)))
         one, other = player_index(self.players, first), player_index(self.players, second)
@@ -174,37 +194,33 @@ class ShapleyResult(Mapping[str, ShapleyEstimate]):
     def change_from(self, earlier: ShapleyResult, player: str) -> MarginalEstimate:
         """Value of a player here minus its value in an earlier result over the same validation examples, paired.
 
+        Assumes that column by column both results saw the same examples (what can be checked is checked: their number,
+        and for sampled results the draw of the bootstrap), and that the errors of sampling are independent. Values that
+        came already averaged have no data part, and the change then only that of sampling.
+
         Args:
             earlier: result of another matrix, such as that of an earlier checkpoint.
             player: a player of both.
 
         Raises:
-            StateMismatch: the two results do not rest on the same number of examples, or on outputs of another name.
+            StateMismatch: the two results have other outputs, or their columns do not belong together: other numbers of
+                examples, one exact and one sampled, or sampled with other seeds or numbers of replicates.
             UnknownName: the player is missing in one of them.
         """
         one, other = player_index(self.players, player), player_index(earlier.players, player)
-        if self.output != earlier.output or _n_columns(self.data) != _n_columns(earlier.data):
+        if self.output != earlier.output or _draw(self.data) != _draw(earlier.data):
             raise StateMismatch(
-                f"`earlier` has output {earlier.output.name!r} over {_n_columns(earlier.data)} examples, wanted "
-                f"{self.output.name!r} over {_n_columns(self.data)}; pair results of the same validation set, or use "
-                "`difference` for independent ones."
+                f"`earlier` has output {earlier.output.name!r} over {_draw(earlier.data)}, wanted "
+                f"{self.output.name!r} over {_draw(self.data)}; pair results of the same validation set, strategy and "
+                "seed, or use `estimate.difference` for independent ones."
             )
         data = None
         if self.data is not None and earlier.data is not None and self.data.known:
             paired = self.data.columns[one] - earlier.data.columns[other]
-            part = DataPart(
-                columns=paired[None], scale=self.data.scale, degrees_of_freedom=self.data.degrees_of_freedom
-            )
-            data = float(part.stderr()[0])
-        sampling = None
-        if self.stderr_sampling is not None and earlier.stderr_sampling is not None:
-            sampling = float(np.hypot(self.stderr_sampling[one], earlier.stderr_sampling[other]))
-        return self._marginal(
-            name=f"{player}: change",
-            value=float(self.value[one] - earlier.value[other]),
-            sampling=sampling,
-            data=data,
-        )
+            data = float(replace(self.data, columns=paired[None]).stderr()[0])
+        # the games differ, so that the errors of sampling are taken as independent; only the examples are paired
+        apart = difference(self[player], earlier[player], name=f"{player}: change")
+        return replace(apart, stderr_data=data, data_degrees_of_freedom=self.data_degrees_of_freedom)
 
     def estimates(self, level: float | None = None) -> Estimates:
         """What a picture is drawn from: raw values with the half-widths of their intervals at a level."""
@@ -268,9 +284,9 @@ class ShapleyResult(Mapping[str, ShapleyEstimate]):
         return "\n".join(lines)
 
 
-def _n_columns(data: DataPart | None) -> int:
-    """Columns of a data part, 0 for none."""
-    return 0 if data is None else data.columns.shape[-1]
+def _draw(data: DataPart | None) -> str:
+    """What the columns of a data part are."""
+    return "averages" if data is None else data.draw
 
 
 def _welch(parts: list[tuple[FloatArray, float]]) -> FloatArray:

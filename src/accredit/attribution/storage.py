@@ -5,7 +5,7 @@ big endian), the payload, and the SHA-256 of the digest before it and the payloa
 left out or moved. A payload is a line of JSON and, after it, the raw bytes of arrays (little endian). Kinds of records:
 
     begin   players and outputs
-    call    configuration and plan of one call of `compute_matrix`
+    call    configuration, plan and names of the estimators of one call of `compute_matrix`
     rows    masks, means and values per example of the coalitions that one call of the value function finished
     end     why evaluating ended, the share of the error level, seconds, failures
 
@@ -50,6 +50,8 @@ class Stored:
     evaluations: Evaluations
     failures: tuple[Failure, ...]
     provenance: Provenance
+    estimators: tuple[str | None, str | None]
+    """For Shapley values and for interactions, as text; None for a default."""
     duration_s: float
     intact_bytes: int
     """Length of the file up to its last whole record."""
@@ -64,10 +66,12 @@ class Journal:
         """Append to an open file whose last record has this digest."""
         self._file, self._digest = file, digest
 
-    def call(self, config: CounterfactualConfig, *, strategy: str, reason: str) -> None:
+    def call(
+        self, config: CounterfactualConfig, *, strategy: str, reason: str, estimators: tuple[str | None, str | None]
+    ) -> None:
         """Note that a call of `compute_matrix` begins."""
-        head = {"kind": "call", "config": config_record(config), "strategy": strategy, "reason": reason}
-        self._append(head, b"")
+        plan = {"config": config_record(config), "strategy": strategy, "reason": reason}
+        self._append({"kind": "call", **plan, "estimators": list(estimators)}, b"")
 
     def rows(self, rows: Evaluations) -> None:
         """Append rows."""
@@ -109,7 +113,13 @@ def _bytes(array: FloatArray) -> bytes:
 
 
 def create(
-    path: Path, *, players: tuple[str, ...], config: CounterfactualConfig, strategy: str, reason: str
+    path: Path,
+    *,
+    players: tuple[str, ...],
+    config: CounterfactualConfig,
+    strategy: str,
+    reason: str,
+    estimators: tuple[str | None, str | None],
 ) -> Journal:
     """A new file with its first records, beside its place until `publish` puts it there."""
     file = _beside(path).open("wb")
@@ -117,7 +127,7 @@ def create(
     file.write(first)
     journal = Journal(file, hashlib.sha256(first).digest())
     journal.begin(players, config.outputs)
-    journal.call(config, strategy=strategy, reason=reason)
+    journal.call(config, strategy=strategy, reason=reason, estimators=estimators)
     return journal
 
 
@@ -221,6 +231,7 @@ def _assemble(path: Path, records: list[Record], *, intact_bytes: int, digest: b
         evaluations=join(parts) if parts else no_evaluations(len(players), len(outputs)),
         failures=failures,
         provenance=provenance,
+        estimators=(call["estimators"][0], call["estimators"][1]),
         duration_s=heads["end"][-1]["duration_s"] if heads["end"] else 0.0,
         intact_bytes=intact_bytes,
         digest=digest,

@@ -5,7 +5,8 @@ E hosts, S slots, R rows asked for, B examples, C coalitions, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -107,10 +108,8 @@ class LoopedHosts:
         answer = labels.view(1, -1, 1).expand(2 ** len(switched), -1, 1)
         losses, correct = [], []
         for row in rows:
-            network = self.networks[row]
-            was_training = network.training
-            logits = _coalitions(network.eval(), inputs, switched, players)
-            network.train(was_training)
+            with _evaluating(self.networks[row]) as network:
+                logits = _coalitions(network, inputs, switched, players)
             losses.append(logits.logsumexp(-1) - logits.gather(-1, answer).squeeze(-1))
             correct.append((logits.argmax(-1) == labels).float())
         return HostEvaluation(slots=switched, log_loss=torch.stack(losses), is_correct=torch.stack(correct))
@@ -193,6 +192,18 @@ def _train_one(network: GrowingNetwork, optimizer: optim.Optimizer, inputs: Tens
             parameter.grad = gradient
     optimizer.step()
     return loss.detach()
+
+
+@contextmanager
+def _evaluating(network: GrowingNetwork) -> Iterator[GrowingNetwork]:
+    """Put a network into eval mode for a while; every module gets its own mode back, frozen ones too."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield network
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _plays(slot: Slot, players: Players) -> bool:

@@ -6,6 +6,7 @@ Source: Schulman et al. 2017, Proximal Policy Optimization Algorithms, equations
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -136,7 +137,8 @@ def update_policy(
         generator: order of the minibatches.
 
     Raises:
-        TrainingFailed: the loss, any of its terms, or the gradient of a minibatch is not finite; its step is not taken.
+        TrainingFailed: the loss, any of its terms, or the gradient of a minibatch is not finite; policy and optimizer
+            are as they were before the update.
     """
     loss_module = ClipPPOLoss(
         policy.actor,
@@ -163,12 +165,18 @@ def update_policy(
     report = UpdateReport(
         policy_loss=0, value_loss=0, entropy=0, approximate_kl=0, clip_fraction=0, gradient_norm=0, epochs=0
     )
+    before = copy.deepcopy((policy.state_dict(), optimizer.state_dict()))
     for epoch in range(config.epochs):
         order = torch.randperm(len(decisions), generator=generator)
         sums = torch.zeros(6)
         pieces = torch.split(order, config.minibatch_size)
-        for piece in pieces:
-            sums += _minibatch_step(policy, optimizer, loss_module(batch[piece]), config)
+        try:
+            for piece in pieces:
+                sums += _minibatch_step(policy, optimizer, loss_module(batch[piece]), config)
+        except TrainingFailed:
+            policy.load_state_dict(before[0])
+            optimizer.load_state_dict(before[1])
+            raise
         means = (sums / len(pieces)).tolist()
         report = UpdateReport(
             policy_loss=means[0],
@@ -191,7 +199,7 @@ def _minibatch_step(policy: nn.Module, optimizer: optim.Optimizer, losses: Tenso
     total.backward()
     norm = nn.utils.clip_grad_norm_(policy.parameters(), config.gradient_norm)
     if not bool(torch.isfinite(total) & torch.isfinite(norm)):
-        terms = {name: float(losses[name]) for name in ("loss_objective", "loss_critic", "loss_entropy")}
+        terms = {name: float(losses[name].detach()) for name in ("loss_objective", "loss_critic", "loss_entropy")}
         raise TrainingFailed(
             f"`update_policy` got the losses {terms} and a gradient of norm {float(norm)}, wanted finite numbers; "
             "lower the learning rate, or look at the observations and rewards of the last rollout."

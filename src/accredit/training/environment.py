@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from accredit.errors import InvalidArgument
 from accredit.growth.hosts import Hosts
 from accredit.growth.looped import LoopedHosts
 from accredit.growth.stacked import StackedHosts
@@ -95,7 +96,11 @@ class GrowthVectorEnv(gymnasium.vector.VectorEnv[Observations, NDArray[np.int64]
             options: none are known.
         """
         del options
-        if isinstance(seed, int):
+        if seed is not None and not isinstance(seed, int):
+            raise InvalidArgument(
+                f"`seed` is {seed!r}, but all environments draw their hosts from one order; pass one int, or None."
+            )
+        if seed is not None:
             self.host_seeds = HostSeeds(seed, self.host_seeds.purpose, count=self.host_seeds.count)
         self._begin(list(range(self.num_envs)))
         return self.episodes.observations(), {"action_mask": self.episodes.legal()}
