@@ -123,7 +123,7 @@ def short_names(names: tuple[str, ...], *, longest: int = _LONGEST_NAME) -> tupl
         >>> short_names(("encoder.layers.0.attention.heads.11", "host"), longest=15)
         ('encoder…eads.11', 'host')
         >>> short_names(("first of many words", "first other words"), longest=9)
-        ('firs…ords', 'firs…o #2')
+        ('firs…ords', 'fir…ds #2')
     """
     shortened: list[str] = []
     for at, name in enumerate(names):
