@@ -157,11 +157,11 @@ def test_a_change_keeps_the_smaller_share_of_the_error():
 
 
 def test_large_tables_with_examples_have_the_data_part_of_the_small_form():
-    """[R7] [R16] Nine players: folded and in blocks of rows; example by example by the transform of one table."""
-    table, value = per_example(9, 12, seed=10)
-    matrix = attribute(value, player_names(9), outputs=(LOSS,))
+    """[R7] [R16] 2^13 rows, in blocks; expected example by example, by the transform of its table."""
+    table, value = per_example(13, 6, seed=10)
+    matrix = attribute(value, player_names(13), outputs=(LOSS,), max_evaluations=8192)
     alone = shapley_values(np.ascontiguousarray(table.T))
-    expected = alone.std(axis=0, ddof=1) / math.sqrt(12)
+    expected = alone.std(axis=0, ddof=1) / math.sqrt(6)
     np.testing.assert_allclose(matrix.shapley("loss").stderr_data, expected, rtol=1e-9)
     np.testing.assert_allclose(matrix.shapley("loss").value, alone.mean(axis=0), atol=1e-12)
 

@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from accredit.charts import (
     Estimates,
@@ -93,6 +94,9 @@ def test_a_waterfall_goes_from_all_off_to_all_on():
     assert texts(figure)[:5] == ["all off", "p1", "p0", "p2", "all on"]
     diamonds = figure.axes[0].lines[-1]
     assert list(diamonds.get_xdata()) == [3.0, 5.5]
+    low, high = figure.axes[0].get_xlim()
+    assert low < 2.5, "the frame would cut the first bar"
+    assert high > 5.5, "the frame would cut the last diamond"
     colours = [patch.get_facecolor()[:3] for patch in sorted(figure.axes[0].patches, key=lambda patch: patch.get_y())]
     assert colours[0] != colours[1] == colours[2]
 
@@ -119,11 +123,17 @@ def test_a_rest_of_one_is_drawn_by_its_name():
 def test_names_are_texts_and_no_formulas(name):
     """[R3]"""
     estimates = make([1.0, 2.0], [0.1, 0.1], names=[name, "other"])
-    assert name in texts(bar_picture(estimates))
-    assert name in texts(over_time_picture([0, 1], [estimates, estimates]))
     pair = PairEstimates(players=(name, "other"), pairs=make([1.0]))
-    assert name in texts(network_picture(pair))
-    assert name in texts(matrix_picture(pair))
+    for figure in (
+        bar_picture(estimates),
+        waterfall_picture(estimates, value_none=0.0, value_all=3.0),
+        over_time_picture([0, 1], [estimates, estimates]),
+        network_picture(pair),
+        matrix_picture(pair),
+    ):
+        assert name in texts(figure)
+        written = [text for text in figure.findobj(Text) if text.get_text() == name]
+        assert not any(text.get_parse_math() or text.get_usetex() for text in written)
 
 
 def test_long_names_keep_their_ends_and_stay_different():
