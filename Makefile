@@ -3,6 +3,7 @@
 #   make test        all tests that take seconds                              make test-long: the rest
 #   make bench-NAME  side by side with the neighbours: attribution, normalization (ARGS="--quick")
 #   make check       format, lint, strict types, layers, examples in docstrings
+#   make docs        the documentation, as HTML
 #   PIPFLAGS="--index-url ..." points pip elsewhere, for example at a CPU build of torch
 
 PYTHON ?= python3.11
@@ -12,7 +13,7 @@ PIP := $(BIN)/pip install --quiet $(PIPFLAGS) -c constraints.txt
 STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test test-long check bench-attribution bench-normalization clean
+.PHONY: run test test-long check docs bench-attribution bench-normalization clean
 
 run: $(STAMP)-grow
 	$(BIN)/accredit grow $(ARGS)
@@ -29,6 +30,10 @@ check: $(STAMP)-check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest --doctest-modules -q -n 2 src/accredit
+
+docs: $(STAMP)-docs
+	$(BIN)/sphinx-build -q docs docs/_build
+	@echo "docs: docs/_build/index.html"
 
 # Benchmarks make environments of their own for peers that do not go together with ours.
 bench-attribution: $(STAMP)-test
