@@ -70,6 +70,7 @@ def check_masks(masks: NDArray[np.generic], *, n_players: int) -> MaskArray:
 
 def coalition_keys(masks: MaskArray) -> list[bytes]:
     """One hashable key per row of masks [M, N]."""
+    # bytes, not integers: beyond 64 players no integer of NumPy would hold a coalition
     packed = np.packbits(masks, axis=1)
     width = packed.shape[1]
     data = packed.tobytes()

@@ -197,6 +197,7 @@ def _estimated(column: OutputColumn, estimator: Estimator, *, strategy_reason: s
     """The estimator on the rows in an order of their own, so that the order of evaluation cannot change a digit."""
     n_players = len(column.players)
     none, everything = column.rows(np.array([[False] * n_players, [True] * n_players]))
+    # sums of floats depend on their order, and executors, merges and continuations each leave another
     order = np.lexsort(column.masks.T)
     values = column.means[order, None]
     replicates = bootstrap_means(column)
@@ -252,6 +253,7 @@ def bootstrap_means(column: OutputColumn) -> FloatArray | None:
     """
     if column.examples is None or column.examples.shape[1] < 2:
         return None
+    # one draw for all coalitions: errors are paired, and drawing anew for each would lose what they share
     weights = _bootstrap_weights(column.seed, column.replicates, column.examples.shape[1])
     # the distance to the mean is resampled, so that a replicate of weight 0 (all examples left out) stays at the mean
     centred = column.examples - column.means[:, None]
@@ -268,6 +270,7 @@ def _bootstrap_weights(seed: int, replicates: int, n_examples: int) -> FloatArra
 
 def linear_index(column: OutputColumn, coefficients: FloatArray, *, name: str) -> dict[str, MarginalEstimate]:
     """One estimate per player from coefficients [M, N] on the rows, exact but for the draw of examples."""
+    # relative to one value: coefficients that sum to 0 would otherwise cancel a large common offset digit by digit
     values = coefficients.T @ (column.means - column.means[0])
     values = values + coefficients.sum(axis=0) * column.means[0]
     part = None if column.examples is None else example_part(coefficients, column.examples)

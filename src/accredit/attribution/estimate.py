@@ -66,6 +66,7 @@ def combine_stderr(sampling: float | None, data: float | None) -> float | None:
         >>> combine_stderr(3.0, 4.0), combine_stderr(0.0, None), combine_stderr(None, 1.0)
         (5.0, None, None)
     """
+    # an exact value of averages is exact, yet of an unknown uncertainty: 0 would make every difference significant
     if sampling is None or (data is None and sampling == 0.0):
         return None
     return sampling if data is None else math.hypot(sampling, data)
@@ -108,6 +109,11 @@ class Estimate:
     def interval(self, level: float = 0.95) -> tuple[float, float] | None:
         """Ends of the interval of the raw value at this level, Student t; None where the uncertainty is unknown.
 
+        It assumes an error that is normal given its standard error. Over examples that is the central limit theorem, so
+        that few or heavy-tailed examples make it too narrow; over coalitions it is the model of the estimator, which
+        docs/estimators.md states and whose measured coverage it gives. Values without examples leave the draw of the
+        validation set out: the interval then speaks of this validation set alone.
+
         Raises:
             InvalidArgument: a level outside (0, 1).
         """
@@ -119,7 +125,10 @@ class Estimate:
 
     @property
     def p_value(self) -> float | None:
-        """Two-sided p-value of "the true value is 0", Student t; None where the uncertainty is unknown."""
+        """Two-sided p-value of "the true value is 0", Student t; None where the uncertainty is unknown.
+
+        Assumes what `interval` does, and agrees with it: below 1 - level exactly where the interval excludes 0.
+        """
         if self.stderr is None:
             return None
         return two_sided_p(self.value, self.stderr, self.degrees_of_freedom, error_share=self.error_share)
@@ -187,6 +196,7 @@ class InteractionEstimate(Estimate):
         ends = self.interval(level)
         if ends is None:
             return "undecided"
+        # significant alone is not enough: with many examples the tiniest interaction is
         if self.is_significant(level) and abs(self.value) > threshold:
             return "synergy" if self.contribution > 0.0 else "interference"
         return "independent" if max(abs(end) for end in ends) < threshold else "undecided"
@@ -219,6 +229,7 @@ def two_sided_p(value: float, stderr: float, degrees_of_freedom: float, *, error
     """
     if stderr == 0.0:
         return 1.0 if value == 0.0 else 0.0
+    # the tail below, not 1 minus the rest: a p-value of 1e-20 would otherwise come out as 0
     score = -abs(value) / stderr
     tail = float(ndtr(score) if math.isinf(degrees_of_freedom) else stdtr(degrees_of_freedom, score))
     return min(1.0, 2.0 * tail / error_share)
@@ -236,9 +247,11 @@ def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
     Source: Holm (1979), A simple sequentially rejective multiple test procedure.
     """
     adjusted: dict[str, float | None] = dict.fromkeys(p_values)
+    # an unknown one may hide any p-value, so that it counts as a test although it gets no answer
     known = sorted((p_value, name) for name, p_value in p_values.items() if p_value is not None)
     highest = 0.0
     for rank, (p_value, name) in enumerate(known):
+        # a larger p-value may not end up below a smaller one, whatever their factors
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_value))
         adjusted[name] = highest
     return adjusted

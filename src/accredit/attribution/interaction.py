@@ -211,6 +211,7 @@ def _example_interactions(masks: MaskArray, examples: FloatArray, weights: Float
     for inside in range(order + 1):
         signed[inside, inside : inside + len(weights)] = (-1.0) ** (order - inside) * weights
     total = np.zeros((members.shape[1], examples.shape[1]))
+    # every example is a game of its own; all their tables at once would take [2^N, B] again
     for begin in range(0, len(masks), _ROWS_AT_ONCE):
         rows = masks[begin : begin + _ROWS_AT_ONCE].astype(np.int64)
         total += signed[rows @ members, rows.sum(axis=1)[:, None]].T @ examples[begin : begin + _ROWS_AT_ONCE]

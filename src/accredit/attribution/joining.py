@@ -55,6 +55,7 @@ def merge_evaluations(first: Evaluations, second: Evaluations, *, players: tuple
     place = {key: at for at, key in enumerate(coalition_keys(first.masks))}
     partner = np.array([place.get(key, -1) for key in coalition_keys(second.masks)], dtype=np.intp)
     shared = np.flatnonzero(partner >= 0)
+    # equal to the last bit: values of one game over the same data are, and a tolerance would hide other data
     differs = (first.means[:, partner[shared]] != second.means[:, shared]).any(axis=0)
     if differs.any():
         named = coalition_names(players, second.masks[shared[differs][0]])

@@ -3,9 +3,10 @@
 Axes: N players, M coalitions, K outputs, B examples.
 
 Memory: 8 M K bytes for the values, M N for the masks, and 8 M B per output where values per example are kept. What is
-derived is computed when it is asked for, from these rows alone, and kept. Meanwhile, with values per example, a sampled
-matrix takes another 8 M (B + R) for R bootstrap replicates, a complete table 8 N B and a block of 4096 rows; Banzhaf
-values and other semivalues of a complete table take 8 M N.
+derived is computed when it is asked for, from these rows alone, and kept. Joining the rows of several calls takes twice
+that for a moment. While something is derived from values per example, a sampled matrix takes another 8 M (B + R) for R
+bootstrap replicates, a complete table 8 N B and a block of 4096 rows; Banzhaf values and other semivalues of a complete
+table take 8 M N.
 """
 
 from __future__ import annotations
@@ -224,6 +225,7 @@ class CounterfactualMatrix:
         check_same_game(other.players, other.config.outputs, other_players=self.players, config=self.config)
         evaluations = merge_evaluations(self.evaluations, other.evaluations, players=self.players)
         reason = f"{self.provenance.strategy_reason}; merged with: {other.provenance.strategy_reason}"
+        # rows that a look chose to stop at stay chosen, whichever of the two was looked at
         share = min(self.provenance.error_share, other.provenance.error_share)
         texts = coalition_texts(evaluations.masks)
         return replace(
@@ -333,6 +335,7 @@ def shapley_where_known(matrix: CounterfactualMatrix) -> dict[str, ShapleyResult
     """Shapley values of the outputs that have them: none where the coalitions do not determine them."""
     results = {}
     for output in matrix.config.outputs:
+        # an ablation has no Shapley values, and a table of what is known is no place to fail for it
         with suppress(MissingValue):
             results[output.name] = matrix.shapley(output.name)
     return results

@@ -75,6 +75,7 @@ def make_plan(config: CounterfactualConfig, n_players: int, *, design: Design) -
     if strategy == "ablation_only":
         masks = ablation_masks(n_players)
         return Plan(strategy=strategy, reason=reason, masks=masks, round_ends=(len(masks),))
+    # the whole design now, not round by round: it depends on no value, so a run that is cut short has a prefix of it
     masks = design(n_players, min(budget, everything), seed=config.seed)
     return Plan(strategy=strategy, reason=reason, masks=masks, round_ends=_doubling(len(masks), 4 * n_players))
 

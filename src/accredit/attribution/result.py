@@ -150,6 +150,7 @@ class ShapleyResult(Mapping[str, ShapleyEstimate]):
         if self.stderr is None or self.stderr_sampling is None:
             return None
         wanted = self.confidence if level is None else level
+        # a complete table has one number of degrees of freedom for all players, and is asked for at every training step
         if not self.stderr_sampling.any():
             return self.stderr * student_quantile(wanted, self.data_degrees_of_freedom, error_share=self.error_share)
         parts = [(self.stderr_sampling, self.sampling_degrees_of_freedom)]
@@ -275,6 +276,7 @@ class ShapleyResult(Mapping[str, ShapleyEstimate]):
         width = max(6, *(len(player) for player in self.players))
         unit = f"{self.output.name} [{self.output.unit}]"
         lines = [f"{'player':<{width}}  {'contribution':>12}  {f'+- {self.confidence:.0%}':>10}   of {unit}"]
+        # by contribution, not by raw value: the first line is what helps most, whichever way the output points
         for at in np.argsort(-self.contributions, kind="stable"):
             ends = "unknown" if reach is None else f"{reach[at]:.4g}"
             lines.append(f"{self.players[at]:<{width}}  {self.contributions[at]:>12.4g}  {ends:>10}")

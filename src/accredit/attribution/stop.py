@@ -45,6 +45,7 @@ class HalfWidthReached:
 
     def __call__(self, look: Look) -> bool:
         """True where the widest interval is narrow enough."""
+        # an unknown uncertainty comes as an infinite width and so never stops anything
         return bool((look.half_width <= self.target).all())
 
 
@@ -71,6 +72,7 @@ class TopDecided:
 
     def __call__(self, look: Look) -> bool:
         """True where the lowest lower end of the top is above the highest upper end of the rest."""
+        # stable, so that players with equal contributions cannot change places between machines
         order = np.argsort(-look.contribution, axis=1, kind="stable")
         lower = np.take_along_axis(look.contribution - look.half_width, order, axis=1)
         upper = np.take_along_axis(look.contribution + look.half_width, order, axis=1)

@@ -133,6 +133,7 @@ def create(
 
 def publish(path: Path) -> None:
     """Put a created file in its place at once, so that nobody ever meets a part of it; it stays open for appending."""
+    # the directory is synchronised too, or a loss of power could undo the renaming of a file that is on the disk
     _beside(path).replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
