@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -66,13 +67,18 @@ class StackLayout:
         features, width = self.sizes[slot], self.width
         return ((features, width), (width,), (width, features), (features,), (features,))
 
-    @property
+    @cached_property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """All shapes in the order of the columns: the host, then slot after slot."""
         slots = (self.slot_shapes(slot) for slot in range(self.num_slots))
         return self.host_shapes + tuple(shape for shapes in slots for shape in shapes)
 
-    @property
+    @cached_property
+    def sizes_of_pieces(self) -> list[int]:
+        """Columns of each of `shapes`."""
+        return [_size(shape) for shape in self.shapes]
+
+    @cached_property
     def groups(self) -> Tensor:
         """[P] int64: 0 for columns of the host, 1 + s for columns of slot s."""
         host = sum(_size(shape) for shape in self.host_shapes)
@@ -91,9 +97,7 @@ class StackLayout:
         rows = flat.shape[0]
         pieces = [
             piece.view(rows, *shape)
-            for piece, shape in zip(
-                torch.split(flat, [_size(shape) for shape in self.shapes], dim=1), self.shapes, strict=True
-            )
+            for piece, shape in zip(torch.split(flat, self.sizes_of_pieces, dim=1), self.shapes, strict=True)
         ]
         count = len(self.host_shapes)
         slots = [
