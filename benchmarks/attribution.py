@@ -67,6 +67,7 @@ def run(*, seed: int, quick: bool, peers: Path) -> dict[str, object]:
     seeds, pair_seeds, runs = (3, 2, 5) if quick else (30, 10, 25)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        sys.stderr.write("training the networks, drawing the games\n")
         write_tables(folder, seed=seed, quick=quick)
         found = folder / "peers.json"
         command = [peers, HERE / "attribution_peers.py", folder, found]

@@ -6,6 +6,7 @@ there is no cell. Axes: N players.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,9 @@ def score(fitted: FittedValues, exact: np.ndarray) -> dict[str, float]:
 def our_cells(folder: Path, *, seeds: int, first_seed: int) -> dict[str, dict[str, dict[str, float]]]:
     """Means over designs of every cell: Shapley values, the antithetic reference, interactions."""
     cells: dict[str, dict[str, dict[str, float]]] = {}
-    for path in sorted(folder.glob("*.npz")):
+    tables = sorted(folder.glob("*.npz"))
+    for number, path in enumerate(tables, 1):
+        sys.stderr.write(f"ours: table {number}/{len(tables)}, {path.stem}\n")
         stored = np.load(path)
         table, exact, pairs = stored["table"], stored["shapley"], stored["interactions"]
         n_players = len(exact)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -175,7 +176,9 @@ def main() -> None:
         "failed": {},
         "versions": {"shapiq": shapiq.__version__, "shap": shap.__version__},
     }
-    for path in sorted(arguments.tables.glob("*.npz")):
+    tables = sorted(arguments.tables.glob("*.npz"))
+    for number, path in enumerate(tables, 1):
+        sys.stderr.write(f"peers: table {number}/{len(tables)}, {path.stem}\n")
         stored = np.load(path)
         table, exact, pairs = stored["table"], stored["shapley"], stored["interactions"]
         for per_player in (4, 8, 16, 32):
