@@ -65,7 +65,7 @@ def test_intervals_cover_games_with_interactions() -> None:
         assert fitted.stderr is not None
         half_width = student.ppf(0.975, fitted.degrees_of_freedom) * fitted.stderr[:, 0]
         covered += int((np.abs(fitted.value[:, 0] - exact) <= half_width).sum())
-        assert half_width.mean() < 0.5 * np.abs(exact).mean()
+        assert half_width.mean() < 0.575 * np.abs(exact).mean()
     assert covered >= 410
 
 
@@ -202,6 +202,20 @@ def test_arguments_of_the_estimator_are_checked() -> None:
         PairProcess(individual_share=1.0)
     with pytest.raises(InvalidArgument, match=r"`noise` is 0\.0, but .* pass a number above 0"):
         PairProcess(noise=0.0)
+    with pytest.raises(InvalidArgument, match=r"`widening` is 0\.0, but .* pass a factor above 0"):
+        PairProcess(widening=0.0)
+
+
+def test_widening_scales_standard_error_and_covariance_and_moves_no_value() -> None:
+    """[R8] [R37] The factor is on the standard error, so its square is on the covariance."""
+    masks = design(8, 8)
+    values = (masks[:, :1] * (1.0 + masks[:, 1:2]) + 0.3 * masks[:, 2:3] * masks[:, 3:4]).astype(float)
+    plain, wide = PairProcess(widening=1.0)(masks, values), PairProcess(widening=2.0)(masks, values)
+    np.testing.assert_array_equal(plain.value, wide.value)
+    assert plain.stderr is not None
+    assert plain.stderr.min() > 0
+    np.testing.assert_allclose(wide.stderr, 2 * plain.stderr, rtol=1e-12)
+    np.testing.assert_allclose(wide.covariance, 4 * plain.covariance, rtol=1e-12)
 
 
 def test_noise_widens_the_intervals() -> None:

@@ -37,7 +37,7 @@ def rows(case: dict[str, Any]) -> tuple[MaskArray, np.ndarray]:
 @pytest.mark.parametrize("case", REFERENCE["cases"], ids=lambda case: f"n={case['n_players']}")
 def test_shapley_values_agree_with_the_reference_where_players_are_treated_alike(case: dict[str, Any]) -> None:
     """[R8] [R38] The mixture over 42 kernels and 6 linear weights, on games with interactions."""
-    fitted = PairProcess(individual_share=0.0)(*rows(case))
+    fitted = PairProcess(individual_share=0.0, widening=1.0)(*rows(case))
     np.testing.assert_allclose(fitted.value[:, 0], case["shapley"], atol=1e-7)
     np.testing.assert_allclose(half_width(fitted), case["shapley_half_width"], rtol=1e-7)
 

@@ -51,10 +51,10 @@ class PairProcess:
     - Estimand: the Shapley values of the game as evaluated. Estimator: posterior mean.
     - Bias: of the order of the standard error, shrinking with the number of pairs; none for additive games. Efficiency
       holds to rounding.
-    - Standard error: of the posterior mixture, Student t with C - 2 degrees of freedom. It assumes that the game looks
-      like a draw from some mixture of the hypotheses: measured, it covers networks, and too little some games with a
-      threshold (voting, glove, bankruptcy), most at 4 evaluations a player and below; `caution` says so where the
-      budget or few levels of the values show it.
+    - Standard error: of the posterior mixture, times `widening`, Student t with C - 2 degrees of freedom. It assumes
+      that the game looks like a draw from some mixture of the hypotheses: measured, it covers networks, and too little
+      some games with a threshold (voting, glove, bankruptcy), most at 4 evaluations a player and below; `caution` says
+      so where the budget or few levels of the values show it.
     - Cost: no evaluation beyond the pairs; O(C^3) per hypothesis. Columns share all factorisations, and the lengths
       fitted to the first column: pass one output in a call, its replicates after it.
 
@@ -73,6 +73,9 @@ class PairProcess:
     """Covariances that treat all players alike."""
     individual_share: float = 0.5
     """Weight of the family with a length for each player from C = 4 N pairs on, in [0, 1); 0 leaves it out."""
+    widening: float = 1.15
+    """Factor on the standard error, > 0. The posterior of a mixture that was fitted to the data is a little too sure:
+    with factor 1 the worst network covered 87 % where 95 % were asked for, with 1.15 it covered 92 %."""
     noise: float = NOISE
     """Variance of an error of the values themselves, as a share of the process's; larger where a value is noisy."""
 
@@ -81,6 +84,11 @@ class PairProcess:
             raise InvalidArgument(
                 f"`individual_share` is {self.individual_share}, but the other family needs some weight; pass a share"
                 " in [0, 1)."
+            )
+        if not self.widening > 0:
+            raise InvalidArgument(
+                f"`widening` is {self.widening}, but an interval needs a width; pass a factor above 0, 1 for the "
+                "posterior as it is."
             )
         if not self.noise > 0:
             raise InvalidArgument(
@@ -102,7 +110,7 @@ class PairProcess:
         n_pairs, n_players = pairs.masks.shape
         unit = np.maximum(np.abs(pairs.odd).max(axis=0), np.finfo(np.float64).tiny)
         value, covariance = self._mixture(pairs.masks, pairs.odd / unit)
-        value, covariance = value * unit, covariance * np.square(unit)[:, None, None]
+        value, covariance = value * unit, covariance * np.square(unit * self.widening)[:, None, None]
         value = value + (pairs.total - value.sum(axis=0)) / n_players
         variance = np.einsum("rpp->pr", covariance)
         return FittedValues(
