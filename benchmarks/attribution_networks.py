@@ -122,11 +122,12 @@ def trained_tables(name: str, *, seed: int) -> dict[str, NDArray[np.float64]]:
     images = torch.tensor(digits.data / 16.0, dtype=torch.float32)[order]
     labels = torch.tensor(digits.target)[order]
     network, n_players = builders()[name]()
-    _train(network, n_players, images[EXAMPLES:], labels[EXAMPLES:])
+    train(network, n_players, images[EXAMPLES:], labels[EXAMPLES:])
     return _table(network.eval(), n_players, images[:EXAMPLES], labels[:EXAMPLES])
 
 
-def _train(network: nn.Module, n_players: int, images: Tensor, labels: Tensor) -> None:
+def train(network: nn.Module, n_players: int, images: Tensor, labels: Tensor) -> None:
+    """Train with every player on, for 12 passes."""
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(12):
         for rows in torch.randperm(len(labels)).split(64):
