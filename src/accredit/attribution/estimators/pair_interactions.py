@@ -21,6 +21,8 @@ from accredit.attribution.estimators.kernel import (
 )
 from accredit.attribution.estimators.mixture import CORRELATIONS, ROUGH, tempered_weights
 from accredit.attribution.estimators.pairing import paired_values
+from accredit.attribution.estimators.player_lengths import fit_player_lengths
+from accredit.attribution.estimators.weighted_pairs import WeightedPairs, weighted_pairs
 from accredit.attribution.protocols import FittedValues, FloatArray, MaskArray
 from accredit.errors import InvalidArgument
 
@@ -35,16 +37,36 @@ CONSTANT_SHARE = 0.8
 
 
 def default_even_hypotheses() -> tuple[EvenMixture, ...]:
-    """Return the 56 kernels that are averaged over: smooth, with a rough part, with a quadratic part."""
-    return tuple(
-        EvenMixture(parts=((1.0 - share, DistanceKernel(correlation=correlation)), (share, ROUGH), (pairs, _QUADRATIC)))
+    """Return the 92 kernels that are averaged over: smooth, with a rough and a quadratic part, and by size."""
+    smooth = [
+        _with_parts(DistanceKernel(correlation=correlation), rough=rough, pairs=pairs)
         for correlation in CORRELATIONS
-        for share in (0.0, 0.2)
+        for rough in (0.0, 0.2)
         for pairs in (0.0, 0.3, 1.0, 3.0)
+    ]
+    sizes = [
+        _with_parts(DistanceKernel(correlation=correlation, size_width=width), rough=rough, pairs=pairs)
+        for correlation in (0.97, 0.9, 0.8)
+        for width in (0.1, 0.25)
+        for rough in (0.0, 0.2)
+        for pairs in (0.0, 0.3, 1.0)
+    ]
+    return (*smooth, *sizes)
+
+
+def _with_parts(kernel: DistanceKernel, *, rough: float, pairs: float) -> EvenMixture:
+    """Give a share of the variance to a rough part, and add a quadratic part."""
+    return EvenMixture(parts=((1.0 - rough, kernel), (rough, ROUGH), (pairs, QuadraticKernel())))
+
+
+def default_weighted_hypotheses() -> tuple[tuple[EvenMixture, float], ...]:
+    """Return kernels to which pairs of unequal players are added, with the variance of that part."""
+    return tuple(
+        (_with_parts(DistanceKernel(correlation=correlation), rough=rough, pairs=0.0), variance)
+        for correlation in (0.97, 0.9, 0.7)
+        for rough in (0.0, 0.2)
+        for variance in (0.3, 1.0, 3.0, 10.0)
     )
-
-
-_QUADRATIC = QuadraticKernel()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +77,17 @@ class PairInteractions:
     over S without i and j, uniform over sizes. Under hypothesis h it is a constant plus g ~ GP(0, s k_h) with a free
     scale s; posterior mean and variance of I follow in closed form and are averaged with tempered evidence.
 
+    Hypotheses are of two families: 92 kernels that treat all players alike, and 24 with pairs of unequal players. How
+    much a player matters is what the odd part of the same evaluations says (`fit_player_lengths`, first column): one
+    who moves the values quickly has strong interactions, too.
+
     - Estimand: the order-2 Shapley interaction index. Estimator: posterior mean. Bias: towards 0, of the order of the
       standard error.
     - Standard error: of the posterior mixture, Student t with C - 3 degrees of freedom; it assumes an even part that
       looks like a draw from the hypotheses. There is none below 16 evaluations a player, nor where the even part is
       almost constant (constant-sum games such as voting), and `caution` says why.
-    - Cost: no evaluation beyond the pairs; O(C^2 (C + N^2)) per hypothesis that matters.
+    - Cost: no evaluation beyond the pairs; O(C^2 (C + N^2)) per hypothesis that matters. Pass one output in a call, its
+      replicates after it.
 
     Source: Grabisch and Roubens (1999) for the index; Rasmussen and Williams (2006), eq. 2.25-2.30.
 
@@ -73,7 +100,9 @@ class PairInteractions:
     """
 
     hypotheses: tuple[EvenKernel, ...] = field(default_factory=default_even_hypotheses)
-    """Kernels of the even part."""
+    """Kernels of the even part that treat all players alike."""
+    weighted: tuple[tuple[EvenKernel, float], ...] = field(default_factory=default_weighted_hypotheses)
+    """Kernels to which pairs of unequal players are added, with the variance of that part; () leaves them out."""
     noise: float = 1e-8
     """Variance of an error of the values themselves, as a share of the process's; larger where a value is noisy."""
 
@@ -96,7 +125,7 @@ class PairInteractions:
             )
         even = pairs.even - pairs.even.mean(axis=0)
         unit = np.maximum(np.abs(even).max(axis=0), np.finfo(np.float64).tiny)
-        value, variance = self._average(pairs.masks, even / unit)
+        value, variance = self._average(pairs.masks, even / unit, pairs.odd)
         caution = _caution(pairs.even, np.abs(values).max(axis=0), n_players)
         return FittedValues(
             value=value * unit,
@@ -107,24 +136,22 @@ class PairInteractions:
             caution=caution,
         )
 
-    def _average(self, masks: MaskArray, even: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _average(self, masks: MaskArray, even: FloatArray, odd: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return mean and variance [P, R] of the mixture; only hypotheses that matter are carried to the end."""
         n_pairs = len(masks)
         geometry = PairGeometry.of(masks)
-        fits = [_whiten(hypothesis, geometry, even, noise=self.noise) for hypothesis in self.hypotheses]
-        log_evidence = np.array([fit.log_evidence for fit in fits])
-        weight = tempered_weights(log_evidence)
-        n_indices = math.comb(masks.shape[1], 2)
-        mean = np.zeros((n_indices, even.shape[1]))
+        unequal = _unequal_players(masks, odd, geometry) if self.weighted else None
+        hypotheses = [(kernel, 0.0) for kernel in self.hypotheses] + list(self.weighted)
+        fits = [_whiten(_factor(each, geometry, unequal, noise=self.noise), even) for each in hypotheses]
+        weight = tempered_weights(np.array([fit.log_evidence for fit in fits]))
+        mean = np.zeros((math.comb(masks.shape[1], 2), even.shape[1]))
         square = np.zeros_like(mean)
-        for hypothesis, fit, share in zip(self.hypotheses, fits, weight, strict=True):
+        for hypothesis, fit, share in zip(hypotheses, fits, weight, strict=True):
             if (share == 0.0).all():
                 continue
-            factor = _factor(hypothesis, geometry, noise=self.noise)
-            table = hypothesis.interaction_table(masks.shape[1])
-            covariance = interaction_covariance(masks, table=table)
+            factor = _factor(hypothesis, geometry, unequal, noise=self.noise)
+            covariance, prior = _with_interactions(hypothesis, masks, unequal)
             white = solve_triangular(factor, covariance, lower=True, overwrite_b=True, check_finite=False)
-            prior = float((table[2] - 2 * table[1] + table[0]).mean())
             here = white.T @ fit.even
             left = np.maximum(prior - np.square(white).sum(axis=0), 0.0)
             within = left[:, None] * (np.square(fit.even).sum(axis=0) / max(n_pairs - 3, 1))
@@ -143,17 +170,43 @@ class _Whitened:
     """Up to a constant, [R]."""
 
 
-def _factor(hypothesis: EvenKernel, geometry: PairGeometry, *, noise: float) -> FloatArray:
+def _unequal_players(masks: MaskArray, odd: FloatArray, geometry: PairGeometry) -> WeightedPairs:
+    """Return pairs of players who matter as the odd part of the first column says."""
+    first = odd[:, :1]  # the columns beside it must not have a say, as in `PairProcess`
+    unit = max(float(np.abs(first).max()), np.finfo(np.float64).tiny)
+    rate = fit_player_lengths(masks, first / unit, rough=ROUGH.gram(geometry)).rate
+    return weighted_pairs(masks, rate)
+
+
+def _factor(
+    hypothesis: tuple[EvenKernel, float], geometry: PairGeometry, unequal: WeightedPairs | None, *, noise: float
+) -> FloatArray:
     """Return the lower Cholesky factor of the covariance of the even part with its constant, [C, C]."""
-    gram = hypothesis.even_gram(geometry) + CONSTANT_VARIANCE
+    kernel, variance = hypothesis
+    gram = kernel.even_gram(geometry) + CONSTANT_VARIANCE
+    if unequal is not None and variance > 0.0:
+        gram += variance * unequal.gram
     gram[np.diag_indices(len(gram))] += noise
     factor: FloatArray = cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
     return factor
 
 
-def _whiten(hypothesis: EvenKernel, geometry: PairGeometry, even: FloatArray, *, noise: float) -> _Whitened:
+def _with_interactions(
+    hypothesis: tuple[EvenKernel, float], masks: MaskArray, unequal: WeightedPairs | None
+) -> tuple[FloatArray, FloatArray]:
+    """Return the covariance of the even part with the interactions, [C, P], and their prior variances, [P]."""
+    kernel, variance = hypothesis
+    table = kernel.interaction_table(masks.shape[1])
+    covariance = interaction_covariance(masks, table=table)
+    prior = np.full(covariance.shape[1], float((table[2] - 2 * table[1] + table[0]).mean()))
+    if unequal is not None and variance > 0.0:
+        covariance = covariance + variance * unequal.covariance
+        prior = prior + variance * unequal.variance
+    return covariance, prior
+
+
+def _whiten(factor: FloatArray, even: FloatArray) -> _Whitened:
     """Whiten the even part under one hypothesis and integrate the scale out of its evidence."""
-    factor = _factor(hypothesis, geometry, noise=noise)
     white = solve_triangular(factor, even, lower=True, check_finite=False)
     residual = np.maximum(np.square(white).sum(axis=0), np.finfo(np.float64).tiny)
     half_log_determinant = np.log(np.diag(factor)).sum()
