@@ -12,7 +12,7 @@ from scipy.stats import t as student
 
 from accredit.attribution.design import EXPECTED_GAME, greedy_order
 from accredit.attribution.estimators.kernel import PairGeometry, shapley_covariance
-from accredit.attribution.estimators.pair_interactions import PairInteractions
+from accredit.attribution.estimators.pair_interactions import PairInteractions, default_even_hypotheses
 from accredit.attribution.estimators.pair_process import PairProcess
 from accredit.attribution.protocols import FittedValues, MaskArray
 
@@ -45,7 +45,7 @@ def test_shapley_values_agree_with_the_reference_where_players_are_treated_alike
 @pytest.mark.parametrize("case", REFERENCE["cases"], ids=lambda case: f"n={case['n_players']}")
 def test_interactions_agree_with_the_reference(case: dict[str, Any]) -> None:
     """[R12] [R38] Values everywhere, half-widths where there are evaluations enough for any."""
-    fitted = PairInteractions()(*rows(case))
+    fitted = PairInteractions(hypotheses=default_even_hypotheses()[:56], weighted=())(*rows(case))
     np.testing.assert_allclose(fitted.value[:, 0], case["interactions"], atol=1e-9)
     if len(case["coalitions"]) >= 8 * case["n_players"]:
         np.testing.assert_allclose(half_width(fitted), case["interaction_half_width"], rtol=1e-7)
