@@ -14,6 +14,7 @@ from accredit.attribution.history import plot_events_over_time, plot_over_time
 from accredit.attribution.interaction import InteractionResult
 from accredit.attribution.matrix import CounterfactualMatrix
 from accredit.attribution.output import Output
+from accredit.attribution.prepared import PreparedEvaluation
 from accredit.attribution.result import ShapleyResult
 from accredit.attribution.semivalues import complete_table, semivalues
 from accredit.attribution.stop import HalfWidthReached, Look, SignsDecided, StopRule, TopDecided
@@ -38,6 +39,7 @@ __all__ = [
     "MarginalEstimate",
     "Output",
     "PlayerWeights",
+    "PreparedEvaluation",
     "ShapleyEstimate",
     "ShapleyResult",
     "SignsDecided",
