@@ -73,7 +73,7 @@ def test_return_std_is_that_of_ten_step_episodes() -> None:
     """[R22] 2.732, and rewards are scaled by it."""
     env = make()
     rewards = run(env, 50 * LENGTH)[-1][1]
-    assert float(env.ret_rms.statistics.std) == pytest.approx(2.732, abs=5e-4)
+    assert float(env.ret_rms.std) == pytest.approx(2.732, abs=5e-4)
     assert rewards.dtype == np.float32
     np.testing.assert_allclose(rewards, 1 / 2.732, rtol=2e-3)
     np.testing.assert_allclose(env.unnormalize_reward(rewards), 1.0, rtol=1e-6)
@@ -92,7 +92,7 @@ def test_nothing_moves_outside_training() -> None:
     env = make(training=False)
     run(env, 5)
     assert int(env.obs_rms.count) == 0
-    assert int(env.ret_rms.statistics.count) == 0
+    assert int(env.ret_rms.count) == 0
 
 
 def test_switches_leave_observations_or_rewards_alone() -> None:
@@ -125,8 +125,8 @@ def test_saving_and_loading_keeps_statistics_and_settings(keys: bool, tmp_path: 
     ):
         np.testing.assert_array_equal(one, other)
     assert (again.gamma, again.clip_obs) == (0.9, 3.0)
-    assert torch.equal(again.ret_rms.scale, env.ret_rms.scale)
-    assert again.ret_rms.num_envs == 5
+    assert torch.equal(again.rewards.scale, env.rewards.scale)
+    assert again.rewards.num_envs == 5
 
 
 def test_a_file_of_other_keys_is_refused(tmp_path: Path) -> None:
@@ -171,5 +171,5 @@ def test_a_copy_without_environment_can_be_put_around_one() -> None:
     alone.__setstate__(copy.deepcopy(state))
     alone.set_venv(DummyVecEnv([lambda: Counting()] * 3))
     run(alone, 3)
-    assert alone.ret_rms.num_envs == 3
-    assert int(alone.ret_rms.statistics.count) == 20 * 2 + 3 * 3
+    assert alone.rewards.num_envs == 3
+    assert int(alone.ret_rms.count) == 20 * 2 + 3 * 3

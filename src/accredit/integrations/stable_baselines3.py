@@ -4,8 +4,8 @@ A subclass, because Stable-Baselines3 finds the wrapper by its class: replay buf
 normalize what they sample, evaluation callbacks copy the statistics, `model.get_vec_normalize_env()` returns it.
 
 Differences to theirs, each because theirs is wrong or unsafe: no phantom sample; float64 about the running mean;
-epsilon is a floor; a NaN row is left out and counted; rewards are scaled by the sample deviation, and not before ten
-samples; files hold tensors and plain types, and loading one executes nothing.
+epsilon is a floor, not an addition; a NaN row is left out and counted; rewards are scaled by the sample deviation, and
+not before ten samples; files hold tensors and plain types, and loading one executes nothing.
 
 Axes: E environments.
 """
@@ -25,19 +25,30 @@ from stable_baselines3.common.vec_env import VecNormalize as TheirVecNormalize
 from torch import Tensor
 
 from accredit.errors import StateMismatch
-from accredit.integrations.running_statistics import as_floats, as_tensor
+from accredit.integrations.running_statistics import as_floats, as_tensor, take_over
 from accredit.normalize.observation import RunningMeanStd
 from accredit.normalize.reward import RewardNormalizer
 
 Observation: TypeAlias = NDArray[Any] | dict[str, NDArray[Any]]
 
+_SETTINGS = (
+    "training",
+    "norm_obs",
+    "norm_reward",
+    "clip_obs",
+    "clip_reward",
+    "gamma",
+    "epsilon",
+    "norm_obs_keys",
+)
+
 
 class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
-    """Normalized observations and scaled rewards of a VecEnv, with the arguments and the reach of theirs.
+    """Normalized observations and scaled rewards of a VecEnv, with the arguments, their order, and the reach of theirs.
 
-    `obs_rms` is a `RunningMeanStd` (or a dictionary of them), `ret_rms` a `RewardNormalizer`. As in theirs, terminal
-    observations are normalized but not taken in. There is no `epsilon`: theirs is added to the variance, ours is a
-    floor under it, 1e-8.
+    `obs_rms` is a `RunningMeanStd` (or a dictionary of them), `ret_rms` the one of the discounted return, `rewards` the
+    `RewardNormalizer` that it belongs to. As in theirs, terminal observations are normalized but not taken in; clip,
+    epsilon and gamma are the wrapper's, whatever statistics are put into it: set `env.clip_obs` to change a bound.
 
     Args:
         venv: the vector environment.
@@ -47,7 +58,12 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
         clip_obs: bound of observations.
         clip_reward: bound of rewards.
         gamma: discount.
+        epsilon: floor on the variance of observations; variance of the return up to which it counts as constant.
         norm_obs_keys: entries of a dictionary observation to normalize; None for all.
+
+    Raises:
+        ValueError: from theirs: observations that are neither a Box nor a dictionary of them, or keys without one.
+        InvalidArgument: a clip, gamma or epsilon out of range.
     """
 
     def __init__(
@@ -59,6 +75,7 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
         clip_obs: float = 10.0,
         clip_reward: float = 10.0,
         gamma: float = 0.99,
+        epsilon: float = 1e-8,
         norm_obs_keys: list[str] | None = None,
     ) -> None:
         super().__init__(
@@ -69,19 +86,39 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
             clip_obs=clip_obs,
             clip_reward=clip_reward,
             gamma=gamma,
+            epsilon=epsilon,
             norm_obs_keys=norm_obs_keys,
         )
         if norm_obs:
             spaces = venv.observation_space
             keys = self.norm_obs_keys
             self.obs_rms = {key: self._over(spaces[key].shape) for key in keys} if keys else self._over(spaces.shape)
-        self.ret_rms = self._rewards()
+        self._scale_rewards()
 
     def _over(self, shape: tuple[int, ...]) -> RunningMeanStd:
         return RunningMeanStd(shape, clip=self.clip_obs, epsilon=self.epsilon)
 
-    def _rewards(self) -> RewardNormalizer:
-        return RewardNormalizer(self.num_envs, gamma=self.gamma, clip=self.clip_reward, epsilon=self.epsilon)
+    def _scale_rewards(self) -> None:
+        self.rewards = RewardNormalizer(self.num_envs, gamma=self.gamma, clip=self.clip_reward, epsilon=self.epsilon)
+        # a view: what theirs calls by this name
+        self.returns = self.rewards.returns.numpy()
+
+    @property
+    def ret_rms(self) -> RunningMeanStd:
+        """Statistics of the discounted return."""
+        return self.rewards.statistics
+
+    @ret_rms.setter
+    def ret_rms(self, statistics: object) -> None:
+        # their constructor puts one of its own here, which `rewards` then takes the place of
+        if isinstance(statistics, RunningMeanStd):
+            self.rewards.statistics = statistics
+
+    def _current_rewards(self) -> RewardNormalizer:
+        rewards = self.rewards
+        rewards.gamma, rewards.clip, rewards.epsilon = self.gamma, self.clip_reward, self.epsilon
+        rewards.statistics.clip, rewards.statistics.epsilon = self.clip_reward, self.epsilon
+        return rewards
 
     def step_wait(self) -> tuple[Observation, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Step, take in, normalize."""
@@ -89,7 +126,8 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
         self.old_obs, self.old_reward = observations, rewards
         self._take_in(observations)
         if self.training:
-            self.ret_rms.update_and_normalize(as_tensor(rewards), as_tensor(np.asarray(dones, bool)))
+            ended = as_tensor(np.asarray(dones, bool))
+            self._current_rewards().update_and_normalize(as_tensor(rewards), ended)
         for index in np.flatnonzero(dones):
             if "terminal_observation" in infos[index]:
                 infos[index]["terminal_observation"] = self.normalize_obs(infos[index]["terminal_observation"])
@@ -99,7 +137,7 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
         """Reset all environments, begin new returns, take in and normalize the first observations."""
         observations: Observation = self.venv.reset()
         self.old_obs = observations
-        self.ret_rms.reset_returns()
+        self.rewards.reset_returns()
         self._take_in(observations)
         return self.normalize_obs(observations)
 
@@ -112,7 +150,10 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
         """Statistics by key of the observation; the key is empty where an observation is one array."""
         if not self.norm_obs:
             return {}
-        return self.obs_rms if isinstance(self.obs_rms, dict) else {"": self.obs_rms}
+        parts = self.obs_rms if isinstance(self.obs_rms, dict) else {"": self.obs_rms}
+        for statistics in parts.values():
+            statistics.clip, statistics.epsilon = self.clip_obs, self.epsilon
+        return parts
 
     def normalize_obs(self, obs: Observation) -> Observation:
         """Observations as standard scores, float32, by the statistics as they are; with or without a batch axis."""
@@ -126,24 +167,27 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
         parts = self._parts()
         if isinstance(obs, dict):
             return {key: transform(as_tensor(x), parts[key]) if key in parts else deepcopy(x) for key, x in obs.items()}
-        return transform(as_tensor(obs), parts[""]) if parts else obs.copy()
+        return transform(as_tensor(obs), parts[""]) if parts else deepcopy(obs)
 
     def normalize_reward(self, reward: NDArray[Any]) -> NDArray[np.float32]:
         """Scale rewards by the statistics as they are; float32."""
-        rewards = as_tensor(reward)
-        return as_floats(self.ret_rms.normalize(rewards) if self.norm_reward else rewards)
+        # a copy where nothing is scaled: the caller may write into what comes back
+        return (
+            as_floats(self._current_rewards().normalize(as_tensor(reward)))
+            if self.norm_reward
+            else np.array(reward, np.float32)
+        )
 
     def unnormalize_reward(self, reward: NDArray[Any]) -> NDArray[Any]:
         """Rewards in their original unit; what was clipped stays clipped."""
-        return reward * float(self.ret_rms.scale) if self.norm_reward else reward
+        return reward * float(self._current_rewards().scale) if self.norm_reward else reward
 
     def set_venv(self, venv: VecEnv) -> None:
         """Wrap another environment, after a copy that came without one."""
         super().set_venv(venv)
-        if self.ret_rms.num_envs != venv.num_envs:
-            statistics = self.ret_rms.statistics
-            self.ret_rms = self._rewards()
-            self.ret_rms.statistics = statistics
+        statistics = self.ret_rms
+        self._scale_rewards()
+        self.ret_rms = statistics
 
     def save(self, save_path: str | PathLike[str]) -> None:
         """Write statistics and settings, as tensors and plain types."""
@@ -151,14 +195,13 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
             {
                 "settings": self._settings(),
                 "observations": {key: statistics.state_dict() for key, statistics in self._parts().items()},
-                "rewards": self.ret_rms.statistics.state_dict(),
+                "rewards": self._current_rewards().statistics.state_dict(),
             },
             save_path,
         )
 
     def _settings(self) -> dict[str, Any]:
-        names = ("training", "norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "norm_obs_keys")
-        return {name: self.__dict__[name] for name in names}
+        return {name: self.__dict__[name] for name in _SETTINGS}
 
     @classmethod
     def load(cls, load_path: str | PathLike[str], venv: VecEnv) -> Self:
@@ -178,5 +221,21 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
             )
         for key, statistics in parts.items():
             statistics.load_state_dict(saved["observations"][key])
-        self.ret_rms.statistics.load_state_dict(saved["rewards"])
+        self.ret_rms.load_state_dict(saved["rewards"])
+        return self
+
+    @classmethod
+    def take_over(cls, theirs: TheirVecNormalize) -> Self:
+        """One of ours around the environment of a live one of theirs, with its settings, statistics and returns.
+
+        The phantom sample that theirs began with is taken out.
+        """
+        self = cls(theirs.venv, **{name: theirs.__dict__[name] for name in _SETTINGS})
+        if theirs.norm_obs:
+            old = theirs.obs_rms
+            self.obs_rms = (
+                {key: take_over(one) for key, one in old.items()} if isinstance(old, dict) else take_over(old)
+            )
+        self.ret_rms = take_over(theirs.ret_rms)
+        self.rewards.returns.copy_(as_tensor(theirs.returns))
         return self

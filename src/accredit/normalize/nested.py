@@ -31,7 +31,8 @@ class NestedNormalizer(nn.Module):
     """One normalizer per entry of a dictionary or tuple; entries without one pass through as they are.
 
     Entries can be nested again. A key belongs to one kind of observation and one place, so every part keeps its own
-    count.
+    count. A key that torch does not take as the name of a module ("observation.state", "keys") is written in the state
+    dict with a % for each dot, or before it.
 
     Args:
         parts: name -> normalizer for dictionaries, or a sequence for tuples, with None where an entry passes through.
@@ -49,7 +50,13 @@ class NestedNormalizer(nn.Module):
         super().__init__()
         self.by_name = isinstance(parts, Mapping)
         entries = parts.items() if isinstance(parts, Mapping) else ((str(i), part) for i, part in enumerate(parts))
-        self.parts = nn.ModuleDict({name: part for name, part in entries if part is not None})
+        named = {name: part for name, part in entries if part is not None}
+        self.modules_of = {name: _module_name(name) for name in named}
+        self.parts = nn.ModuleDict({self.modules_of[name]: part for name, part in named.items()})
+
+    def part(self, name: str) -> nn.Module | None:
+        """The normalizer of an entry (of a tuple, by its index as text); None where it passes through."""
+        return self.parts[self.modules_of[name]] if name in self.modules_of else None
 
     def update(self, x: Observation, mask: Tensor | None = None) -> None:
         """Take a batch into the statistics of every part.
@@ -62,8 +69,8 @@ class NestedNormalizer(nn.Module):
             UnknownName: an entry with a normalizer is missing.
         """
         entries = self._entries(x)
-        for name, part in self.parts.items():
-            cast("Normalizer", part).update(entries[name], mask)
+        for name, module in self.modules_of.items():
+            cast("Normalizer", self.parts[module]).update(entries[name], mask)
 
     def normalize(self, x: Observation) -> Observation:
         """The same structure with every part normalized.
@@ -72,7 +79,7 @@ class NestedNormalizer(nn.Module):
             UnknownName: an entry with a normalizer is missing.
         """
         entries = {
-            name: cast("Normalizer", self.parts[name]).normalize(entry) if name in self.parts else entry
+            name: entry if (part := self.part(name)) is None else cast("Normalizer", part).normalize(entry)
             for name, entry in self._entries(x).items()
         }
         return entries if self.by_name else tuple(entries.values())
@@ -86,13 +93,19 @@ class NestedNormalizer(nn.Module):
             entries = cast("Mapping[str, Observation]", x)
         else:
             entries = {str(index): entry for index, entry in enumerate(cast("tuple[Observation, ...]", x))}
-        missing = [name for name in self.parts if name not in entries]
+        missing = [name for name in self.modules_of if name not in entries]
         if missing:
             raise UnknownName(
                 f"`x` has the entries {', '.join(entries)}, but {', '.join(missing)} has a normalizer too; pass every "
                 "entry that is normalized."
             )
         return entries
+
+
+def _module_name(entry: str) -> str:
+    """Another name for what torch refuses: a dot, an empty name, an attribute of its dictionary."""
+    name = entry.replace("%", "%25").replace(".", "%2E")
+    return f"%{name}" if not name or name in dir(nn.ModuleDict()) else name
 
 
 class ChannelNormalizer(nn.Module):
