@@ -7,7 +7,7 @@ matrix.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass
 from typing import Protocol
@@ -47,32 +47,32 @@ class Dispatch(Protocol):
 class InTurn:
     """Call by call in this thread."""
 
-    def __init__(self, task: Task, masks: MaskArray) -> None:
-        """Begin at the first of masks [M, N]."""
-        self.task, self.masks = task, masks
+    def __init__(self, task: Task, chunks: Sequence[MaskArray]) -> None:
+        """Begin at the first of the chunks, masks [m, N] that may go together."""
+        self.task, self.chunks = task, deque(chunks)
 
     def next(self, most: int) -> CallResult | None:
         """Call the value function on the next coalitions."""
-        if not len(self.masks):
+        if not self.chunks:
             return None
-        result = self.task(self.masks[:most])
-        self.masks = self.masks[most:]
+        result = self.task(self.chunks[0][:most])
+        chunk = self.chunks.popleft()[most:]
+        if len(chunk):
+            self.chunks.appendleft(chunk)
         return result
 
     def stop(self, *, wait: bool) -> Iterator[CallResult]:  # noqa: ARG002 - the protocol's: nothing runs between calls
         """Nothing is ever under way between two calls."""
-        self.masks = self.masks[:0]
+        self.chunks.clear()
         return iter(())
 
 
 class InFlight:
     """Calls under way in an executor, the oldest first."""
 
-    def __init__(self, task: Task, masks: MaskArray, *, executor: Executor, coalitions_per_call: int) -> None:
-        """Cut masks [M, N] into calls; none is handed over yet."""
-        self.task, self.executor = task, executor
-        cuts = range(0, len(masks), coalitions_per_call)
-        self.chunks = deque(masks[begin : begin + coalitions_per_call] for begin in cuts)
+    def __init__(self, task: Task, chunks: Sequence[MaskArray], *, executor: Executor) -> None:
+        """Begin at the first of the chunks, masks [m, N] of one call each; none is handed over yet."""
+        self.task, self.executor, self.chunks = task, executor, deque(chunks)
         self.waiting: deque[tuple[MaskArray, Future[CallResult]]] = deque()
 
     def next(self, most: int) -> CallResult | None:  # noqa: ARG002 - the protocol's; the cuts were made at the start

@@ -15,9 +15,10 @@ from accredit.attribution.design import ComplementPairDesign
 from accredit.attribution.estimators.pair_interactions import PairInteractions
 from accredit.attribution.estimators.pair_process import PairProcess
 from accredit.attribution.evaluation import Recorder, ValueFunction
-from accredit.attribution.joining import check_same_game
+from accredit.attribution.joining import check_same_game, join_numerics, numerics_of
 from accredit.attribution.matrix import CounterfactualMatrix, matrix_of
 from accredit.attribution.plan import Plan, count_foreign, make_plan, within_budget
+from accredit.attribution.prepared import PreparedEvaluation
 from accredit.attribution.protocols import Design, Estimator, InteractionEstimator
 from accredit.attribution.saved_estimator import estimator_texts
 from accredit.attribution.session import OnEvent, Progress, Session
@@ -81,7 +82,8 @@ class CounterfactualEngine:
         Args:
             players: names in the order of the columns of the masks.
             value_function: masks [M, N] -> values [M] or, per example, [M, B], for every declared output. Called with
-                at most `coalitions_per_call` coalitions; with one where it is `SingleCoalitions` or `PlayerWeights`.
+                at most `coalitions_per_call` coalitions; with one where it is `SingleCoalitions` or `PlayerWeights`,
+                in an order of its own where it is a `PreparedEvaluation`.
             matrix: an earlier matrix of the same players and outputs to continue; nothing in it is evaluated again.
             progress: called after every call of the value function with the coalitions done and planned.
             executor: evaluates calls concurrently; the value function must then be safe to call so, and picklable for
@@ -97,7 +99,7 @@ class CounterfactualEngine:
             BudgetError: `max_evaluations` is below the minimum of the strategy.
             EvaluationError: the value function failed; `matrix` of the error has what was finished.
             EvaluationInterrupted: Ctrl-C; likewise.
-            StateMismatch: `matrix`, or that in the file, has other players or outputs.
+            StateMismatch: `matrix`, or that in the file, has other players or outputs, or values of other numerics.
             InvalidArgument: `matrix` is given and the file exists: which one is to be continued?
             FileDamaged: the file is no matrix, or was altered.
         """
@@ -116,7 +118,10 @@ class CounterfactualEngine:
             earlier=None if matrix is None else matrix.evaluations,
             most_columns=self.config.max_example_bytes / (8 * len(plan.masks)),
         )
-        journal = None if path is None else self._journal(Path(path), names, plan, stored=stored, matrix=matrix)
+        numerics = _begin(value_function, matrix)
+        journal = None
+        if path is not None:
+            journal = self._journal(Path(path), names, plan, stored=stored, matrix=matrix, numerics=numerics)
         session = Session(
             config=self.config,
             players=names,
@@ -131,6 +136,8 @@ class CounterfactualEngine:
             executor=executor,
             journal=journal,
             earlier_s=0.0 if matrix is None else matrix.cost.duration_s,
+            earlier_mechanism="" if matrix is None else matrix.provenance.mechanism,
+            numerics=numerics,
         )
         try:
             return session.run()
@@ -146,12 +153,13 @@ class CounterfactualEngine:
         *,
         stored: Stored | None,
         matrix: CounterfactualMatrix | None,
+        numerics: str,
     ) -> Journal:
         """The file that this call appends to: reopened where it was there, else begun with the rows to be continued."""
         texts = estimator_texts(self.estimator, self.interaction_estimator)
         if stored is not None:
             journal = reopen(path, stored)
-            journal.call(self.config, strategy=plan.strategy, reason=plan.reason, estimators=texts)
+            journal.call(self.config, strategy=plan.strategy, reason=plan.reason, numerics=numerics, estimators=texts)
             return journal
         journal = create(
             path,
@@ -159,12 +167,24 @@ class CounterfactualEngine:
             config=self.config,
             strategy=plan.strategy,
             reason=plan.reason,
+            numerics=numerics,
             estimators=texts,
         )
         if matrix is not None:
             journal.rows(matrix.evaluations)
         publish(path)
         return journal
+
+
+def _begin(value_function: ValueFunction, matrix: CounterfactualMatrix | None) -> str:
+    """Let the value function prepare itself; numerics of the matrix that it will make or continue.
+
+    Raises:
+        StateMismatch: the values would differ in rounding from those of the matrix.
+    """
+    earlier = None if matrix is None else numerics_of(matrix.evaluations, matrix.provenance)
+    numerics = value_function.begin(earlier or None) if isinstance(value_function, PreparedEvaluation) else ""
+    return join_numerics(earlier, numerics, what="value_function")
 
 
 def _stored(path: str | Path | None, matrix: CounterfactualMatrix | None) -> Stored | None:

@@ -6,6 +6,7 @@ Axes: N players, M coalitions, K outputs, B examples.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
@@ -14,6 +15,8 @@ from accredit.attribution.coalition import check_masks, check_players, coalition
 from accredit.attribution.config import CounterfactualConfig
 from accredit.attribution.evaluation import Evaluations, Failure, join, n_examples, read_values
 from accredit.attribution.output import Output
+from accredit.attribution.prepared import EXACT
+from accredit.attribution.provenance import Provenance
 from accredit.errors import InvalidArgument, StateMismatch
 
 
@@ -90,3 +93,49 @@ def check_same_game(
             f"`matrix` has players {list(players)} and outputs {before}, wanted {list(other_players)} and {now} "
             "with the same units and directions; put only rows of one game together."
         )
+
+
+def numerics_of(evaluations: Evaluations, provenance: Provenance) -> str | None:
+    """Numerics of the rows of a matrix; None where there are no rows, whatever was going to be evaluated."""
+    return provenance.numerics if len(evaluations) else None
+
+
+def join_numerics(here: str | None, other: str | None, *, what: str) -> str:
+    """Numerics of a matrix with rows of both: a function that tells nothing evaluates one coalition after another.
+
+    Args:
+        here: of the rows that are there; None where there are none.
+        other: of the rows that are to be added, likewise.
+        what: the argument that they come from, for the message.
+
+    Raises:
+        StateMismatch: the two differ in rounding.
+    """
+    if here is None or other is None or here == other or {here, other} == {EXACT, ""}:
+        return here or other or ""
+    raise StateMismatch(
+        f"`{what}` has values of the numerics {other or 'unknown'!r}, wanted {here or 'unknown'!r} as in the matrix, "
+        "for the two differ in rounding; evaluate all coalitions of one matrix in the same way, or begin a new matrix."
+    )
+
+
+def merge_provenance(first: Provenance, second: Provenance, *, numerics: str) -> Provenance:
+    """That of the first, with what the second adds."""
+    return replace(
+        first,
+        strategy_reason=f"{first.strategy_reason}; merged with: {second.strategy_reason}",
+        # rows that a look chose to stop at stay chosen, whichever of the two was looked at
+        error_share=min(first.error_share, second.error_share),
+        mechanism=join_mechanisms(first.mechanism, second.mechanism),
+        numerics=numerics,
+    )
+
+
+def join_mechanisms(first: str, second: str) -> str:
+    """Names of the mechanisms of both, each once.
+
+    Example:
+        >>> join_mechanisms("loop, replay", "replay"), join_mechanisms("", "graph")
+        ('loop, replay', 'graph')
+    """
+    return ", ".join(dict.fromkeys(name for text in (first, second) for name in text.split(", ") if name))

@@ -32,7 +32,15 @@ from accredit.attribution.estimators.pair_process import PairProcess
 from accredit.attribution.evaluation import Evaluations, Failure
 from accredit.attribution.export import matrix_record, shapley_frame
 from accredit.attribution.interaction import InteractionResult, interactions
-from accredit.attribution.joining import check_same_game, evaluations_from_results, merge_evaluations, merge_failures
+from accredit.attribution.joining import (
+    check_same_game,
+    evaluations_from_results,
+    join_numerics,
+    merge_evaluations,
+    merge_failures,
+    merge_provenance,
+    numerics_of,
+)
 from accredit.attribution.protocols import Estimator, InteractionEstimator
 from accredit.attribution.provenance import Cost, Provenance
 from accredit.attribution.result import ShapleyResult
@@ -183,6 +191,7 @@ class CounterfactualMatrix:
             config=self.config,
             strategy=self.provenance.strategy,
             reason=self.provenance.strategy_reason,
+            numerics=self.provenance.numerics,
             estimators=estimator_texts(self.estimator, self.interaction_estimator),
         )
         journal.rows(self.evaluations)
@@ -220,19 +229,18 @@ class CounterfactualMatrix:
         """The coalitions of both, each once; configuration and estimators of this one.
 
         Raises:
-            StateMismatch: other players, outputs or data.
+            StateMismatch: other players, outputs or data, or values of other numerics.
         """
         check_same_game(other.players, other.config.outputs, other_players=self.players, config=self.config)
+        added = numerics_of(other.evaluations, other.provenance)
+        numerics = join_numerics(numerics_of(self.evaluations, self.provenance), added, what="other")
         evaluations = merge_evaluations(self.evaluations, other.evaluations, players=self.players)
-        reason = f"{self.provenance.strategy_reason}; merged with: {other.provenance.strategy_reason}"
-        # rows that a look chose to stop at stay chosen, whichever of the two was looked at
-        share = min(self.provenance.error_share, other.provenance.error_share)
         texts = coalition_texts(evaluations.masks)
         return replace(
             self,
             evaluations=evaluations,
             failures=merge_failures(self.failures + other.failures, texts),
-            provenance=replace(self.provenance, strategy_reason=reason, error_share=share),
+            provenance=merge_provenance(self.provenance, other.provenance, numerics=numerics),
             cost=Cost(n_evaluations=len(evaluations), duration_s=self.cost.duration_s + other.cost.duration_s),
             _kept=Kept(),
         )
@@ -243,15 +251,18 @@ class CounterfactualMatrix:
         Raises:
             InvalidArgument: masks of another width or dtype, or a coalition twice.
             EvaluationError: outputs that were not declared, or another shape.
-            StateMismatch: another value for a coalition of this matrix, or other examples.
+            StateMismatch: another value for a coalition of this matrix, or other examples; or this matrix has values
+                whose numerics are not "exact", which values from elsewhere cannot be known to share.
         """
         outputs = self.config.outputs
         added, failures = evaluations_from_results(self.players, masks, values, outputs=outputs)
+        numerics = join_numerics(numerics_of(self.evaluations, self.provenance), "", what="values")
         evaluations = merge_evaluations(self.evaluations, added, players=self.players)
         return replace(
             self,
             evaluations=evaluations,
             failures=merge_failures(self.failures + failures, coalition_texts(evaluations.masks)),
+            provenance=replace(self.provenance, numerics=numerics),
             cost=Cost(n_evaluations=len(evaluations), duration_s=self.cost.duration_s),
             _kept=Kept(),
         )

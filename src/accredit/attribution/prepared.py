@@ -12,9 +12,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+import numpy as np
 from torch import Tensor
 
+from accredit.attribution.coalition import coalition_keys
 from accredit.attribution.protocols import MaskArray
+from accredit.errors import EvaluationError
 
 EXACT = "exact"
 """Numerics of values that equal, bit for bit, those of one evaluation after another."""
@@ -73,9 +76,10 @@ class PreparedEvaluation(ABC):
     def calls(self, masks: MaskArray, most: int) -> list[MaskArray]:
         """The masks [M, N] of one round, each exactly once, so ordered and cut that neighbours share most work.
 
-        The rows of the matrix stand in this order, with an executor and without. So it must follow from the masks alone,
-        not from `most` or a clock; where a part of the masks is ordered as within the whole, an interrupted matrix
-        ends with the same rows in the same order.
+        The rows of the matrix stand in this order, with an executor and without. So it must follow from the masks
+        alone, not from `most` or a clock; where a part of the masks is ordered as within the whole, a matrix that was
+        interrupted and continued has its rows in the same order too. Under a timeout the order of the plan is kept
+        and this is not called.
 
         Args:
             masks: bool [M, N], no row twice.
@@ -84,3 +88,39 @@ class PreparedEvaluation(ABC):
         Returns:
             Masks [m, N] of every call, 1 <= m <= `most`.
         """
+
+
+def cut(masks: MaskArray, most: int) -> list[MaskArray]:
+    """Masks [M, N] in calls of at most `most`, in their order."""
+    return [masks[begin : begin + most] for begin in range(0, len(masks), most)]
+
+
+def ordered_calls(evaluation: PreparedEvaluation, masks: MaskArray, *, n_first: int, most: int) -> list[MaskArray]:
+    """Masks [M, N] in the calls that the evaluation wants, after a call with the `n_first` first of them.
+
+    None and all are these first: they must exist after any failure, whatever order is cheapest.
+
+    Raises:
+        EvaluationError: `calls` raised, or what it returned is not each of the masks once in calls of at most `most`.
+    """
+    rest = masks[n_first:]
+    if not len(rest):
+        return cut(masks, most)
+    try:
+        # a copy, for it is foreign code that may write to its masks, and the plan's are shared
+        calls = [np.asarray(call, dtype=np.bool_) for call in evaluation.calls(rest.copy(), most)]
+        complete = sorted(key for call in calls for key in coalition_keys(call)) == sorted(coalition_keys(rest))
+        # keys are padded to whole bytes, so that they alone would let missing columns pass as players that are off
+        complete = complete and all(call.shape[1] == rest.shape[1] for call in calls)
+    except Exception as error:
+        raise EvaluationError(
+            f"`calls` of the value function raised {type(error).__name__}: {error}, wanted the {len(rest)} coalitions "
+            "of the round in calls; mend it."
+        ) from error
+    sizes = [len(call) for call in calls]
+    if not complete or min(sizes) < 1 or max(sizes) > most:
+        raise EvaluationError(
+            f"`calls` of the value function returned {sum(sizes)} coalitions in calls of {sorted(set(sizes))}, wanted "
+            f"each of the {len(rest)} of the round once in calls of 1 to {most}; cut up the masks that it was given."
+        )
+    return cut(masks[:n_first], most) + calls

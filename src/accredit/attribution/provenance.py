@@ -29,3 +29,9 @@ class Provenance:
     "interrupt", "killed" (read from a file that nobody closed)."""
     error_share: float = 1.0
     """Part of the error level that intervals may use after looks by a stop rule."""
+    mechanism: str = ""
+    """How coalitions were evaluated, such as "replay"; several, joined by ", ", where the matrix was continued by
+    another; "" where the value function does not tell."""
+    numerics: str = ""
+    """How values round: "exact" where they equal, bit for bit, those of one evaluation after another; another text for
+    each other rounding; "" where the value function does not tell."""

@@ -17,8 +17,10 @@ from accredit.attribution.config import CounterfactualConfig
 from accredit.attribution.dispatch import Dispatch, InFlight, InTurn, Task
 from accredit.attribution.evaluation import CallResult, Recorder, ValueFunction, calls_of
 from accredit.attribution.events import coalitions_evaluated, contributions_estimated
+from accredit.attribution.joining import join_mechanisms
 from accredit.attribution.matrix import CounterfactualMatrix, matrix_rows, shapley_where_known
 from accredit.attribution.plan import Plan, rows_at_look
+from accredit.attribution.prepared import PreparedEvaluation, cut, ordered_calls
 from accredit.attribution.protocols import Estimator, InteractionEstimator, MaskArray
 from accredit.attribution.provenance import Cost, Provenance
 from accredit.attribution.stop import HalfWidthReached, Look, error_share
@@ -29,6 +31,9 @@ from accredit.telemetry.event import CoalitionsEvaluated, ContributionsEstimated
 OnEvent: TypeAlias = Callable[[CoalitionsEvaluated | ContributionsEstimated], None]
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of planned coalitions that have a value, and the number planned."""
+
+
+_CALL_S = 5.0  # of evaluation in one call: what Ctrl-C can lose and progress be silent for
 
 
 @dataclass(kw_only=True, eq=False)
@@ -50,9 +55,15 @@ class Session:
     """File that every finished row is appended to, or None."""
     earlier_s: float
     """Seconds that earlier calls took."""
+    earlier_mechanism: str
+    """How earlier calls evaluated."""
+    numerics: str
+    """How the values of this matrix round."""
     started: float = field(default_factory=time.perf_counter)
     evaluated: int = 0
     """Coalitions that this call evaluated."""
+    seconds_each: float | None = None
+    """Seconds that the last call of the value function took for each of its coalitions; None before the first."""
     planned_before: int = 0
     """Coalitions of the plan that were there before."""
     reported: int = 0
@@ -102,11 +113,19 @@ class Session:
                 strategy_reason=self.plan.reason,
                 stop_reason=stop_reason,
                 error_share=share,
+                mechanism=self._mechanism(),
+                numerics=self.numerics,
             ),
             cost=Cost(n_evaluations=len(evaluations), duration_s=self.earlier_s + time.perf_counter() - self.started),
             estimator=self.estimator,
             interaction_estimator=self.interaction_estimator,
         )
+
+    def _mechanism(self) -> str:
+        """How the rows were evaluated; a call that evaluated nothing leaves what earlier ones say."""
+        if not self.evaluated or not isinstance(self.value_function, PreparedEvaluation):
+            return self.earlier_mechanism
+        return join_mechanisms(self.earlier_mechanism, self.value_function.mechanism())
 
     def _finished_matrix(self, stop_reason: str, *, share: float = 1.0) -> CounterfactualMatrix:
         """The matrix, and the end of its file."""
@@ -120,9 +139,12 @@ class Session:
         calls = self._dispatch(self.recorder.missing(masks))
         try:
             while not self._out_of_time():
+                begun = time.perf_counter()
                 result = calls.next(self._coalitions_in_next_call())
                 if result is None:
                     return True
+                n_coalitions = len(result.finished) + len(result.failures)
+                self.seconds_each = (time.perf_counter() - begun) / max(1, n_coalitions)
                 if not self._take(result):
                     # calls that had begun will finish anyway; what they found would otherwise be evaluated again
                     self._take_rest(calls, wait=True)
@@ -137,10 +159,24 @@ class Session:
     def _dispatch(self, masks: MaskArray) -> Dispatch:
         """Calls for these masks, in this thread or in the executor."""
         task = Task(value_function=self.value_function, players=self.players, outputs=self.config.outputs)
-        if self.executor is None:
-            return InTurn(task, masks)
-        size = calls_of(self.value_function, self.config.coalitions_per_call)
-        return InFlight(task, masks, executor=self.executor, coalitions_per_call=size)
+        chunks = self._chunks(masks)
+        return InTurn(task, chunks) if self.executor is None else InFlight(task, chunks, executor=self.executor)
+
+    def _chunks(self, masks: MaskArray) -> list[MaskArray]:
+        """Masks [M, N] of a round cut into calls, in the order of the rows that they will be."""
+        most = calls_of(self.value_function, self.config.coalitions_per_call)
+        # time may run out at any call, and what is evaluated then must be a prefix of the design
+        if not isinstance(self.value_function, PreparedEvaluation) or self.config.timeout_s is not None:
+            return cut(masks, most)
+        n_first = len(self.recorder.missing(self.plan.masks[:2]))
+        try:
+            return ordered_calls(self.value_function, masks, n_first=n_first, most=most)
+        except EvaluationError as error:
+            raise EvaluationError(
+                f"{error} {len(self.recorder.known)} finished coalitions are in `matrix` of this error; pass it as "
+                "`matrix=` to go on.",
+                matrix=self._finished_matrix("failure"),
+            ) from error.__cause__
 
     def _take(self, result: CallResult) -> bool:
         """Keep what a call finished and tell how far it is; False where something failed."""
@@ -173,11 +209,15 @@ class Session:
     def _coalitions_in_next_call(self) -> int:
         """How many to hand over: under a timeout only as many as should fit, beginning with none and all.
 
-        The clock decides how many go together, never which.
+        Without one a prepared evaluation gets as many as should take `_CALL_S`. The clock decides how many go together,
+        never which.
         """
         most = calls_of(self.value_function, self.config.coalitions_per_call)
         if self.config.timeout_s is None:
-            return most
+            if not isinstance(self.value_function, PreparedEvaluation):
+                return most
+            # a continued matrix has none and all already, and nothing is known of the pace before the first call
+            return min(most, 2 if self.seconds_each is None else int(_CALL_S / max(self.seconds_each, 1e-9)) or 1)
         spent_s = time.perf_counter() - self.started
         if not self.evaluated or spent_s <= 0.0:
             return min(most, 2)

@@ -5,7 +5,7 @@ big endian), the payload, and the SHA-256 of the digest before it and the payloa
 left out or moved. A payload is a line of JSON and, after it, the raw bytes of arrays (little endian). Kinds of records:
 
     begin   players and outputs
-    call    configuration, plan and names of the estimators of one call of `compute_matrix`
+    call    configuration, plan, names of the estimators and numerics of one call of `compute_matrix`
     rows    masks, means and values per example of the coalitions that one call of the value function finished
     end     why evaluating ended, the share of the error level, seconds, failures
 
@@ -67,10 +67,17 @@ class Journal:
         self._file, self._digest = file, digest
 
     def call(
-        self, config: CounterfactualConfig, *, strategy: str, reason: str, estimators: tuple[str | None, str | None]
+        self,
+        config: CounterfactualConfig,
+        *,
+        strategy: str,
+        reason: str,
+        numerics: str,
+        estimators: tuple[str | None, str | None],
     ) -> None:
         """Note that a call of `compute_matrix` begins."""
-        plan = {"config": config_record(config), "strategy": strategy, "reason": reason}
+        # numerics stand here too, for a killed process writes no `end`, and its rows must not be mixed either
+        plan = {"config": config_record(config), "strategy": strategy, "reason": reason, "numerics": numerics}
         self._append({"kind": "call", **plan, "estimators": list(estimators)}, b"")
 
     def rows(self, rows: Evaluations) -> None:
@@ -119,6 +126,7 @@ def create(
     config: CounterfactualConfig,
     strategy: str,
     reason: str,
+    numerics: str,
     estimators: tuple[str | None, str | None],
 ) -> Journal:
     """A new file with its first records, beside its place until `publish` puts it there."""
@@ -127,7 +135,7 @@ def create(
     file.write(first)
     journal = Journal(file, hashlib.sha256(first).digest())
     journal.begin(players, config.outputs)
-    journal.call(config, strategy=strategy, reason=reason, estimators=estimators)
+    journal.call(config, strategy=strategy, reason=reason, numerics=numerics, estimators=estimators)
     return journal
 
 
@@ -221,7 +229,15 @@ def _assemble(path: Path, records: list[Record], *, intact_bytes: int, digest: b
     players = tuple(begin["players"])
     outputs = tuple(Output(**output) for output in begin["outputs"])
     parts = [_read_rows(record, len(players), len(outputs)) for record in records if record[0]["kind"] == "rows"]
-    provenance = Provenance(strategy=call["strategy"], strategy_reason=call["reason"], stop_reason="killed")
+    provenance = Provenance(
+        strategy=call["strategy"],
+        strategy_reason=call["reason"],
+        stop_reason="killed",
+        # how the calls before were evaluated; of the one that was killed nobody wrote it down
+        mechanism=heads["end"][-1]["provenance"].get("mechanism", "") if heads["end"] else "",
+        # files from before numerics were kept tell nothing of them
+        numerics=call.get("numerics", ""),
+    )
     failures: tuple[Failure, ...] = ()
     if records[-1][0]["kind"] == "end":
         provenance = Provenance(**heads["end"][-1]["provenance"])
