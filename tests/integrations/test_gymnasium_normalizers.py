@@ -108,7 +108,7 @@ def test_observation_statistics_are_those_of_every_observation(mode: AutoresetMo
 def test_single_observations_are_normalized_and_float32() -> None:
     """[R17] With statistics that the policy owns."""
     statistics = RunningMeanStd(2, clip=3.0)
-    env = NormalizeObservation(Counting(False), statistics)
+    env = NormalizeObservation(Counting(False), statistics=statistics)
     first, _ = env.reset()
     assert first.tolist() == [0.0, 0.0]
     for _ in range(LENGTH):
@@ -167,14 +167,14 @@ def test_sums_of_torchrl_are_taken_over() -> None:
 REFUSALS = [
     (
         lambda: NormalizeObservation(gymnasium.make("FrozenLake-v1")),
-        r"`env` has observations in Discrete\(16\), but only a Box has a mean; flatten",
+        r"`env` has observations in Discrete\(16\), but only a Box has a mean; leave",
     ),
     (
-        lambda: NormalizeObservation(Counting(False), RunningMeanStd(3)),
+        lambda: NormalizeObservation(Counting(False), statistics=RunningMeanStd(3)),
         r"`statistics` have shape \(3,\), but observations have shape \(2,\); build",
     ),
     (
-        lambda: NormalizeVectorReward(vector(False, AutoresetMode.NEXT_STEP), RewardNormalizer(2)),
+        lambda: NormalizeVectorReward(vector(False, AutoresetMode.NEXT_STEP), normalizer=RewardNormalizer(2)),
         r"`normalizer` is for 2 environments, but there are 3; build one with",
     ),
     (

@@ -1,7 +1,8 @@
 """Gymnasium wrappers over our normalizers, single and vector; extra `grow` (or just `gymnasium`).
 
-They stand where `gymnasium.wrappers.NormalizeObservation` and `NormalizeReward` stood, with the same
-`update_running_mean` switch. What they hold is a module: save `wrapper.statistics.state_dict()` with the policy.
+They stand where `gymnasium.wrappers.NormalizeObservation` and `NormalizeReward` stood, with the same arguments in the
+same order, the same `update_running_mean` switch, and `obs_rms` and `return_rms` to read. What they hold is a module:
+save `wrapper.statistics.state_dict()` or `wrapper.normalizer.state_dict()` with the policy.
 
 Axes: E environments.
 """
@@ -13,30 +14,39 @@ from typing import Any, SupportsFloat
 import gymnasium
 import numpy as np
 import torch
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from accredit.errors import InvalidArgument
-from accredit.integrations.running_statistics import as_floats, as_tensor
+from accredit.integrations.observation_spaces import (
+    SpaceNormalizer,
+    batch_of_one,
+    normalized_space,
+    normalizer_over,
+    to_arrays,
+    to_tensors,
+)
+from accredit.integrations.running_statistics import as_tensor
 from accredit.normalize.observation import RunningMeanStd
 from accredit.normalize.reward import RewardNormalizer
 
 Info = dict[str, Any]
-Floats = NDArray[np.float32]
 
 
 class NormalizeObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Observations of one environment as standard scores, float32, bounded by the clip of the statistics.
 
     The statistics take in every observation before it is normalized by them, unless `update_running_mean` is False.
+    Of a Dict or Tuple every Box is normalized, to any depth, and the rest passes through.
 
     Args:
-        env: with a Box observation space.
-        statistics: to go on with; None for new ones.
+        env: with a Box observation space, or a Dict or Tuple that holds one.
+        epsilon: floor on the variance, of new statistics.
+        statistics: to go on with, from the policy for example; None for new ones.
 
     Raises:
-        InvalidArgument: an observation space that is no Box, or statistics of another shape.
+        InvalidArgument: an observation space without a Box, statistics for another one, or an epsilon out of range.
 
     Example:
         >>> env = NormalizeObservation(gymnasium.make("CartPole-v1"))
@@ -45,37 +55,46 @@ class NormalizeObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
         (1, dtype('float32'))
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], statistics: RunningMeanStd | None = None) -> None:
+    def __init__(
+        self, env: gymnasium.Env[Any, Any], epsilon: float = 1e-8, *, statistics: SpaceNormalizer | None = None
+    ) -> None:
         super().__init__(env)
-        shape = _box_shape(env.observation_space)
-        self.statistics = _statistics(statistics, shape)
+        space = env.observation_space
+        self.statistics = normalizer_over(space, epsilon=epsilon) if statistics is None else statistics
         self.update_running_mean = True
-        self.observation_space = spaces.Box(-self.statistics.clip, self.statistics.clip, shape, np.float32)
+        self.observation_space = normalized_space(space, self.statistics)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Floats, Info]:
+    @property
+    def obs_rms(self) -> SpaceNormalizer:
+        """The statistics, by Gymnasium's name."""
+        return self.statistics
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Info]:
         """Reset, and normalize the first observation."""
         observation, info = self.env.reset(seed=seed, options=options)
-        return self._normalize(observation), info
+        return _normalize_one(observation, self.statistics, update=self.update_running_mean), info
 
-    def step(self, action: Any) -> tuple[Floats, SupportsFloat, bool, bool, Info]:
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, Info]:
         """Step, and normalize the observation; a terminal one counts like any other."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        return self._normalize(observation), reward, terminated, truncated, info
-
-    def _normalize(self, observation: Any) -> Floats:
-        x = as_tensor(observation)
-        if self.update_running_mean:
-            self.statistics.update(x.unsqueeze(0))
-        return as_floats(self.statistics.normalize(x))
+        normalized = _normalize_one(observation, self.statistics, update=self.update_running_mean)
+        return normalized, reward, terminated, truncated, info
 
 
 class NormalizeReward(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Rewards of one environment, scaled by the standard deviation of the discounted return.
 
+    A step after the end of an episode that no reset came before only resets (`gymnasium.wrappers.Autoreset`): its
+    reward of 0 belongs to no step, and is left out of statistics and returns.
+
     Args:
         env: any environment.
+        gamma: discount of a new normalizer.
+        epsilon: variance of the return up to which it counts as constant, of a new normalizer.
         normalizer: to go on with; None for a new one.
-        gamma: discount of a new one.
+
+    Raises:
+        InvalidArgument: a gamma or epsilon out of range, or a normalizer of more than one environment.
 
     Example:
         >>> env = NormalizeReward(gymnasium.make("CartPole-v1"))
@@ -85,22 +104,35 @@ class NormalizeReward(gymnasium.Wrapper[Any, Any, Any, Any]):
     """
 
     def __init__(
-        self, env: gymnasium.Env[Any, Any], normalizer: RewardNormalizer | None = None, *, gamma: float = 0.99
+        self,
+        env: gymnasium.Env[Any, Any],
+        gamma: float = 0.99,
+        epsilon: float = 1e-8,
+        *,
+        normalizer: RewardNormalizer | None = None,
     ) -> None:
         super().__init__(env)
-        self.normalizer = RewardNormalizer(gamma=gamma) if normalizer is None else normalizer
+        self.normalizer = _reward_normalizer(normalizer, 1, gamma=gamma, epsilon=epsilon)
         self.update_running_mean = True
+        self._ended = False
+
+    @property
+    def return_rms(self) -> RunningMeanStd:
+        """Statistics of the discounted return, by Gymnasium's name."""
+        return self.normalizer.statistics
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Info]:
         """Reset, and begin a new return, also where the episode was cut short."""
         self.normalizer.reset_returns()
+        self._ended = False
         return self.env.reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, Info]:
         """Step, and scale the reward."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        if self.update_running_mean:
-            scaled = self.normalizer.update_and_normalize(float(reward), bool(terminated or truncated))
+        was_a_step, self._ended = not self._ended, bool(terminated or truncated)
+        if self.update_running_mean and was_a_step:
+            scaled = self.normalizer.update_and_normalize(float(reward), self._ended)
         else:
             scaled = self.normalizer.normalize(float(reward))
         return observation, scaled, terminated, truncated, info
@@ -113,43 +145,51 @@ class NormalizeVectorObservation(VectorWrapper[Any, Any, Any, Any, Any]):
     too, so that both modes have the same statistics.
 
     Args:
-        env: with a Box observation space.
+        env: whose single environments have a Box observation space, or a Dict or Tuple that holds one.
+        epsilon: floor on the variance, of new statistics.
         statistics: of one environment's observations, to go on with; None for new ones.
 
     Raises:
-        InvalidArgument: an observation space that is no Box, or statistics of another shape.
+        InvalidArgument: an observation space without a Box, statistics for another one, or an epsilon out of range.
     """
 
-    def __init__(self, env: VectorEnv[Any, Any, Any], statistics: RunningMeanStd | None = None) -> None:
+    def __init__(
+        self, env: VectorEnv[Any, Any, Any], epsilon: float = 1e-8, *, statistics: SpaceNormalizer | None = None
+    ) -> None:
         super().__init__(env)
-        shape = _box_shape(env.single_observation_space)
-        self.statistics = _statistics(statistics, shape)
+        space = env.single_observation_space
+        self.statistics = normalizer_over(space, epsilon=epsilon) if statistics is None else statistics
         self.update_running_mean = True
-        clip = self.statistics.clip
-        self.single_observation_space = spaces.Box(-clip, clip, shape, np.float32)
-        self.observation_space = spaces.Box(-clip, clip, (env.num_envs, *shape), np.float32)
+        self.single_observation_space = normalized_space(space, self.statistics)
+        self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Floats, Info]:
+    @property
+    def obs_rms(self) -> SpaceNormalizer:
+        """The statistics, by Gymnasium's name."""
+        return self.statistics
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Info]:
         """Reset, and normalize; with a `reset_mask` only the environments that were reset are taken in."""
         mask = _reset_mask(options)
         observations, info = self.env.reset(seed=seed, options=options)
         return self._normalize(observations, mask), info
 
-    def step(self, actions: Any) -> tuple[Floats, Any, Any, Any, Info]:
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, Info]:
         """Step, and normalize."""
         observations, rewards, terminated, truncated, info = self.env.step(actions)
         if "final_obs" in info:
-            finals = np.asarray(info["final_obs"], dtype=object).copy()
+            finals = np.full(self.num_envs, None, dtype=object)
             for index in np.flatnonzero(info["_final_obs"]):
-                finals[index] = self._normalize(np.asarray(finals[index])[None])[0]
+                final = info["final_obs"][index]
+                finals[index] = _normalize_one(final, self.statistics, update=self.update_running_mean)
             info = {**info, "final_obs": finals}
         return self._normalize(observations), rewards, terminated, truncated, info
 
-    def _normalize(self, observations: Any, mask: torch.Tensor | None = None) -> Floats:
-        x = as_tensor(observations)
+    def _normalize(self, observations: Any, mask: torch.Tensor | None = None) -> Any:
+        x = to_tensors(observations, self.statistics)
         if self.update_running_mean:
             self.statistics.update(x, mask)
-        return as_floats(self.statistics.normalize(x))
+        return to_arrays(self.statistics.normalize(x))
 
 
 class NormalizeVectorReward(VectorWrapper[Any, Any, Any, Any, Any]):
@@ -160,27 +200,33 @@ class NormalizeVectorReward(VectorWrapper[Any, Any, Any, Any, Any]):
 
     Args:
         env: any vector environment.
+        gamma: discount of a new normalizer.
+        epsilon: variance of the return up to which it counts as constant, of a new normalizer.
         normalizer: to go on with, for as many environments; None for a new one.
-        gamma: discount of a new one.
 
     Raises:
-        InvalidArgument: a normalizer for another number of environments.
+        InvalidArgument: a gamma or epsilon out of range, or a normalizer for another number of environments.
     """
 
     def __init__(
-        self, env: VectorEnv[Any, Any, Any], normalizer: RewardNormalizer | None = None, *, gamma: float = 0.99
+        self,
+        env: VectorEnv[Any, Any, Any],
+        gamma: float = 0.99,
+        epsilon: float = 1e-8,
+        *,
+        normalizer: RewardNormalizer | None = None,
     ) -> None:
         super().__init__(env)
-        self.normalizer = RewardNormalizer(env.num_envs, gamma=gamma) if normalizer is None else normalizer
-        if self.normalizer.num_envs != env.num_envs:
-            raise InvalidArgument(
-                f"`normalizer` is for {self.normalizer.num_envs} environments, but there are {env.num_envs}; build one "
-                "with RewardNormalizer(env.num_envs)."
-            )
+        self.normalizer = _reward_normalizer(normalizer, env.num_envs, gamma=gamma, epsilon=epsilon)
         self.update_running_mean = True
         mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self._resets_in_the_next_step = mode == AutoresetMode.NEXT_STEP
         self._ended = torch.zeros(env.num_envs, dtype=torch.bool)
+
+    @property
+    def return_rms(self) -> RunningMeanStd:
+        """Statistics of the discounted return, by Gymnasium's name."""
+        return self.normalizer.statistics
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Info]:
         """Reset, and begin new returns in the environments that were reset."""
@@ -203,26 +249,27 @@ class NormalizeVectorReward(VectorWrapper[Any, Any, Any, Any, Any]):
         return observations, scaled.numpy(), terminated, truncated, info
 
 
+def _normalize_one(observation: Any, statistics: SpaceNormalizer, *, update: bool) -> Any:
+    """Normalize the observation of one environment, after it was taken in."""
+    x = to_tensors(observation, statistics)
+    if update:
+        statistics.update(batch_of_one(x))
+    return to_arrays(statistics.normalize(x))
+
+
+def _reward_normalizer(
+    normalizer: RewardNormalizer | None, n_envs: int, *, gamma: float, epsilon: float
+) -> RewardNormalizer:
+    if normalizer is None:
+        return RewardNormalizer(n_envs, gamma=gamma, epsilon=epsilon)
+    if normalizer.num_envs != n_envs:
+        raise InvalidArgument(
+            f"`normalizer` is for {normalizer.num_envs} environments, but there are {n_envs}; build one with "
+            f"RewardNormalizer({n_envs})."
+        )
+    return normalizer
+
+
 def _reset_mask(options: dict[str, Any] | None) -> torch.Tensor | None:
     """Which environments a reset is for, None for all; to be read before the environment takes it out of `options`."""
     return torch.tensor(options["reset_mask"]) > 0 if options is not None and "reset_mask" in options else None
-
-
-def _box_shape(space: spaces.Space[Any] | None) -> tuple[int, ...]:
-    if not isinstance(space, spaces.Box):
-        raise InvalidArgument(
-            f"`env` has observations in {space}, but only a Box has a mean; flatten them first, for example with "
-            "gymnasium.wrappers.FlattenObservation, or use NestedNormalizer in the policy."
-        )
-    return space.shape
-
-
-def _statistics(statistics: RunningMeanStd | None, shape: tuple[int, ...]) -> RunningMeanStd:
-    if statistics is None:
-        return RunningMeanStd(shape)
-    if statistics.shape != shape:
-        raise InvalidArgument(
-            f"`statistics` have shape {statistics.shape}, but observations have shape {shape}; build them with "
-            f"RunningMeanStd({shape})."
-        )
-    return statistics
