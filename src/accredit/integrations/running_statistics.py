@@ -5,6 +5,7 @@ Axes: D features.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +20,45 @@ from accredit.normalize.observation import RunningMeanStd
 
 class MeanVarCount(Protocol):
     """What the `RunningMeanStd` of Gymnasium, Stable-Baselines3 and most others hold."""
+
+    @property
+    def mean(self) -> ArrayLike:
+        """Mean [*shape]."""
+
+    @property
+    def var(self) -> ArrayLike:
+        """Population variance [*shape]."""
+
+    @property
+    def count(self) -> float:
+        """Samples, the phantom one included."""
+
+
+class EmpiricalNormalization(Protocol):
+    """What rsl_rl's module of this name offers."""
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean [D]."""
+
+    @property
+    def std(self) -> Tensor:
+        """Population standard deviation [D]."""
+
+    count: Tensor
+
+
+class RunningStandardScaler(Protocol):
+    """What skrl's module of this name offers."""
+
+    running_mean: Tensor
+    running_variance: Tensor
+    current_count: Tensor
+
+
+@dataclass(frozen=True)
+class Held:
+    """Mean, variance and count as plain numbers."""
 
     mean: ArrayLike
     var: ArrayLike
@@ -108,6 +148,53 @@ def take_over_sums(
     mean = total.double() / count
     var = (squares.double() / count - mean.square()).clamp(min=0.0)
     return RunningMeanStd.from_moments(mean, var, count, horizon=horizon, clip=clip, epsilon=epsilon)
+
+
+def take_over_rsl_rl(
+    theirs: EmpiricalNormalization,
+    *,
+    horizon: float | None = None,
+    clip: float = 10.0,
+    epsilon: float = 1e-8,
+) -> RunningMeanStd:
+    """Our statistics from a live `EmpiricalNormalization` of rsl_rl, which begins without a phantom sample.
+
+    Args:
+        theirs: the module; its variance is the population's, its epsilon was added to the standard deviation.
+        horizon: in samples; None forgets nothing.
+        clip: bound of the output; theirs has none.
+        epsilon: floor on the variance.
+
+    Returns:
+        Statistics of the same mean and variance.
+    """
+    var = theirs.std.double().square()
+    return RunningMeanStd.from_moments(
+        theirs.mean.double(), var, float(theirs.count), horizon=horizon, clip=clip, epsilon=epsilon
+    )
+
+
+def take_over_skrl(
+    theirs: RunningStandardScaler,
+    *,
+    horizon: float | None = None,
+    clip: float = 5.0,
+    epsilon: float = 1e-8,
+) -> RunningMeanStd:
+    """Our statistics from a live `RunningStandardScaler` of skrl, without the phantom sample that it began with.
+
+    Args:
+        theirs: the module. It merges sample variances as if they were the population's; how much that has added cannot
+            be told from the result.
+        horizon: in samples; None forgets nothing.
+        clip: bound of the output, by default theirs.
+        epsilon: floor on the variance.
+
+    Returns:
+        Statistics of the same mean and variance but for that sample.
+    """
+    held = Held(theirs.running_mean.numpy(), theirs.running_variance.numpy(), float(theirs.current_count))
+    return take_over(held, initial_count=1.0, horizon=horizon, clip=clip, epsilon=epsilon)
 
 
 def as_floats(x: Tensor) -> NDArray[np.float32]:
