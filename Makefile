@@ -1,7 +1,7 @@
 # Needs python3.11 (or newer), make and pip; everything else goes into .venv.
 #   make run         the main job: grow hosts on digits, compare, report      (ARGS="--quick")
 #   make test        all tests that take seconds                              make test-long: the rest
-#   make bench-NAME  side by side with the neighbours: attribution, normalization (ARGS="--quick")
+#   make bench-NAME  side by side with the neighbours: attribution, normalization, ppo-normalizers (ARGS="--quick")
 #   make check       format, lint, strict types, layers, examples in docstrings
 #   make docs        the documentation, as HTML
 #   PIPFLAGS="--index-url ..." points pip elsewhere, for example at a CPU build of torch
@@ -13,7 +13,7 @@ PIP := $(BIN)/pip install --quiet $(PIPFLAGS) -c constraints.txt
 STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test test-long check docs bench-attribution bench-normalization clean
+.PHONY: run test test-long check docs bench-attribution bench-normalization bench-ppo-normalizers clean
 
 run: $(STAMP)-grow
 	$(BIN)/accredit grow $(ARGS)
@@ -41,6 +41,10 @@ bench-attribution: $(STAMP)-test
 
 bench-normalization: $(STAMP)-test
 	$(BIN)/python -m benchmarks.normalization $(ARGS)
+
+# PPO on MuJoCo; half an hour to an hour on two cores, and interrupted it goes on where it was
+bench-ppo-normalizers: $(STAMP)-bench
+	$(BIN)/python -m benchmarks.ppo_normalizers $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
