@@ -4,8 +4,8 @@
 
 Stable-Baselines3's PPO on InvertedPendulum (40k steps) and HalfCheetah (100k), float64 observations as they are, scaled
 by 1e3, shifted by 1e6, and with one row of NaN half way; 10 seeds from --seed on, the same for all. Beside the returns:
-normalized observations of the same random actions, compared with those of the plain task (3 of the seeds). Writes the picture beside the
-results. --quick takes 2 seeds and shorter runs (8k and 32k steps).
+normalized observations of the same random actions, compared with those of the plain task, for the first 3 seeds.
+Writes the picture beside the results. --quick takes 2 seeds and shorter runs (8k and 32k steps).
 
 Finished runs are kept in --runs (default build/ppo_normalizers-*.jsonl, one per choice of seed and quick): an
 interrupted study goes on where it was, with the same command.
