@@ -7,7 +7,7 @@ matrix.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass
 from typing import Protocol
@@ -47,38 +47,38 @@ class Dispatch(Protocol):
 class InTurn:
     """Call by call in this thread."""
 
-    def __init__(self, task: Task, chunks: Sequence[MaskArray]) -> None:
-        """Begin at the first of the chunks, masks [m, N] that may go together."""
-        self.task, self.chunks = task, deque(chunks)
+    def __init__(self, task: Task, chunks: Iterable[MaskArray]) -> None:
+        """Begin at the first of the chunks, masks [m, N] that may go together; each is asked for when it is needed."""
+        self.task, self.chunks = task, iter(chunks)
+        self.chunk: MaskArray | None = None
 
     def next(self, most: int) -> CallResult | None:
         """Call the value function on the next coalitions."""
-        if not self.chunks:
+        if self.chunk is None:
+            self.chunk = next(self.chunks, None)
+        if self.chunk is None:
             return None
-        result = self.task(self.chunks[0][:most])
-        chunk = self.chunks.popleft()[most:]
-        if len(chunk):
-            self.chunks.appendleft(chunk)
+        result = self.task(self.chunk[:most])
+        self.chunk = self.chunk[most:] if len(self.chunk) > most else None
         return result
 
     def stop(self, *, wait: bool) -> Iterator[CallResult]:  # noqa: ARG002 - the protocol's: nothing runs between calls
         """Nothing is ever under way between two calls."""
-        self.chunks.clear()
+        self.chunks, self.chunk = iter(()), None
         return iter(())
 
 
 class InFlight:
     """Calls under way in an executor, the oldest first."""
 
-    def __init__(self, task: Task, chunks: Sequence[MaskArray], *, executor: Executor) -> None:
+    def __init__(self, task: Task, chunks: Iterable[MaskArray], *, executor: Executor) -> None:
         """Begin at the first of the chunks, masks [m, N] of one call each; none is handed over yet."""
-        self.task, self.executor, self.chunks = task, executor, deque(chunks)
+        self.task, self.executor, self.chunks = task, executor, iter(chunks)
         self.waiting: deque[tuple[MaskArray, Future[CallResult]]] = deque()
 
     def next(self, most: int) -> CallResult | None:  # noqa: ARG002 - the protocol's; the cuts were made at the start
         """Keep the executor busy and wait for the oldest call."""
-        while self.chunks and len(self.waiting) < _IN_FLIGHT:
-            chunk = self.chunks.popleft()
+        while len(self.waiting) < _IN_FLIGHT and (chunk := next(self.chunks, None)) is not None:
             self.waiting.append((chunk, self.executor.submit(self.task, chunk)))
         if not self.waiting:
             return None
@@ -91,7 +91,7 @@ class InFlight:
 
         A call leaves the queue only with its result, so that an interrupt while waiting can ask again for what is done.
         """
-        self.chunks.clear()
+        self.chunks = iter(())
         self.waiting = deque((chunk, future) for chunk, future in self.waiting if not future.cancel())
         while self.waiting:
             chunk, future = self.waiting[0]

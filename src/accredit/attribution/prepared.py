@@ -10,7 +10,7 @@ Axes: N players, M coalitions, B examples.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from torch import Tensor
@@ -95,17 +95,19 @@ def cut(masks: MaskArray, most: int) -> list[MaskArray]:
     return [masks[begin : begin + most] for begin in range(0, len(masks), most)]
 
 
-def ordered_calls(evaluation: PreparedEvaluation, masks: MaskArray, *, n_first: int, most: int) -> list[MaskArray]:
+def ordered_calls(evaluation: PreparedEvaluation, masks: MaskArray, *, n_first: int, most: int) -> Iterator[MaskArray]:
     """Masks [M, N] in the calls that the evaluation wants, after a call with the `n_first` first of them.
 
-    None and all are these first: they must exist after any failure, whatever order is cheapest.
+    None and all are these first: they must exist after any failure, whatever order is cheapest. The evaluation is asked
+    for the others only after them, so that its failure comes too late to leave them out.
 
     Raises:
         EvaluationError: `calls` raised, or what it returned is not each of the masks once in calls of at most `most`.
     """
+    yield from cut(masks[:n_first], most)
     rest = masks[n_first:]
     if not len(rest):
-        return cut(masks, most)
+        return
     try:
         # a copy, for it is foreign code that may write to its masks, and the plan's are shared
         calls = [np.asarray(call, dtype=np.bool_) for call in evaluation.calls(rest.copy(), most)]
@@ -123,4 +125,4 @@ def ordered_calls(evaluation: PreparedEvaluation, masks: MaskArray, *, n_first: 
             f"`calls` of the value function returned {sum(sizes)} coalitions in calls of {sorted(set(sizes))}, wanted "
             f"each of the {len(rest)} of the round once in calls of 1 to {most}; cut up the masks that it was given."
         )
-    return cut(masks[:n_first], most) + calls
+    yield from calls

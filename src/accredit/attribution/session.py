@@ -6,7 +6,7 @@ Axes: N players, M coalitions, K outputs.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeAlias
@@ -139,12 +139,9 @@ class Session:
         calls = self._dispatch(self.recorder.missing(masks))
         try:
             while not self._out_of_time():
-                begun = time.perf_counter()
-                result = calls.next(self._coalitions_in_next_call())
+                result = self._next(calls)
                 if result is None:
                     return True
-                n_coalitions = len(result.finished) + len(result.failures)
-                self.seconds_each = (time.perf_counter() - begun) / max(1, n_coalitions)
                 if not self._take(result):
                     # calls that had begun will finish anyway; what they found would otherwise be evaluated again
                     self._take_rest(calls, wait=True)
@@ -156,27 +153,40 @@ class Session:
         self._take_rest(calls, wait=True)
         return not len(self.recorder.missing(masks))
 
+    def _next(self, calls: Dispatch) -> CallResult | None:
+        """Result of the next call, with its pace; None where the round is done."""
+        begun = time.perf_counter()
+        try:
+            result = calls.next(self._coalitions_in_next_call())
+        except EvaluationError as error:
+            # the value function could not say which come next; none and all, if under way, must not be cancelled for it
+            while (before := calls.next(1)) is not None:
+                self._keep(before)
+            self._report_rows()
+            raise EvaluationError(
+                f"{error} {len(self.recorder.known)} finished coalitions are in `matrix` of this error; pass it as "
+                "`matrix=` to go on.",
+                matrix=self._finished_matrix("failure"),
+            ) from error.__cause__
+        if result is not None:
+            n_coalitions = len(result.finished) + len(result.failures)
+            self.seconds_each = (time.perf_counter() - begun) / max(1, n_coalitions)
+        return result
+
     def _dispatch(self, masks: MaskArray) -> Dispatch:
         """Calls for these masks, in this thread or in the executor."""
         task = Task(value_function=self.value_function, players=self.players, outputs=self.config.outputs)
         chunks = self._chunks(masks)
         return InTurn(task, chunks) if self.executor is None else InFlight(task, chunks, executor=self.executor)
 
-    def _chunks(self, masks: MaskArray) -> list[MaskArray]:
+    def _chunks(self, masks: MaskArray) -> Iterable[MaskArray]:
         """Masks [M, N] of a round cut into calls, in the order of the rows that they will be."""
         most = calls_of(self.value_function, self.config.coalitions_per_call)
         # time may run out at any call, and what is evaluated then must be a prefix of the design
         if not isinstance(self.value_function, PreparedEvaluation) or self.config.timeout_s is not None:
             return cut(masks, most)
         n_first = len(self.recorder.missing(self.plan.masks[:2]))
-        try:
-            return ordered_calls(self.value_function, masks, n_first=n_first, most=most)
-        except EvaluationError as error:
-            raise EvaluationError(
-                f"{error} {len(self.recorder.known)} finished coalitions are in `matrix` of this error; pass it as "
-                "`matrix=` to go on.",
-                matrix=self._finished_matrix("failure"),
-            ) from error.__cause__
+        return ordered_calls(self.value_function, masks, n_first=n_first, most=most)
 
     def _take(self, result: CallResult) -> bool:
         """Keep what a call finished and tell how far it is; False where something failed."""
