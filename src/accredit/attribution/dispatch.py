@@ -12,8 +12,10 @@ from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from accredit.attribution.evaluation import CallResult, ValueFunction, call, failed_call
+from accredit.attribution.config import CounterfactualConfig
+from accredit.attribution.evaluation import CallResult, ValueFunction, call, calls_of, failed_call
 from accredit.attribution.output import Output
+from accredit.attribution.prepared import PreparedEvaluation, cut, ordered_calls
 from accredit.attribution.protocols import MaskArray
 
 _IN_FLIGHT = 64  # calls handed to an executor at once: enough for any machine, few enough to stop soon
@@ -114,3 +116,23 @@ class InFlight:
         except (Exception, CancelledError) as error:
             message = f"{type(error).__name__}: {error}"
             return failed_call(chunk, message, players=self.task.players, n_outputs=len(self.task.outputs), cause=error)
+
+
+def dispatch(
+    task: Task, masks: MaskArray, *, config: CounterfactualConfig, n_first: int, executor: Executor | None
+) -> Dispatch:
+    """Calls for the masks [M, N] of a round, in this thread or in the executor; their order is that of the rows.
+
+    Args:
+        task: what a call does.
+        masks: what is missing of the round.
+        config: for the most coalitions in a call.
+        n_first: how many of the first masks, which are none and all, are to be evaluated before the others.
+        executor: None for this thread.
+    """
+    most = calls_of(task.value_function, config.coalitions_per_call)
+    chunks: Iterable[MaskArray] = cut(masks, most)
+    # under a timeout any call may be the last one, and what is evaluated then must be a prefix of the design
+    if isinstance(task.value_function, PreparedEvaluation) and config.timeout_s is None:
+        chunks = ordered_calls(task.value_function, masks, n_first=n_first, most=most)
+    return InTurn(task, chunks) if executor is None else InFlight(task, chunks, executor=executor)

@@ -6,7 +6,7 @@ Axes: N players, M coalitions, K outputs.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeAlias
@@ -14,13 +14,13 @@ from typing import NoReturn, TypeAlias
 import numpy as np
 
 from accredit.attribution.config import CounterfactualConfig
-from accredit.attribution.dispatch import Dispatch, InFlight, InTurn, Task
+from accredit.attribution.dispatch import Dispatch, Task, dispatch
 from accredit.attribution.evaluation import CallResult, Recorder, ValueFunction, calls_of
 from accredit.attribution.events import coalitions_evaluated, contributions_estimated
 from accredit.attribution.joining import join_mechanisms
 from accredit.attribution.matrix import CounterfactualMatrix, matrix_rows, shapley_where_known
 from accredit.attribution.plan import Plan, rows_at_look
-from accredit.attribution.prepared import PreparedEvaluation, cut, ordered_calls
+from accredit.attribution.prepared import PreparedEvaluation
 from accredit.attribution.protocols import Estimator, InteractionEstimator, MaskArray
 from accredit.attribution.provenance import Cost, Provenance
 from accredit.attribution.stop import HalfWidthReached, Look, error_share
@@ -103,6 +103,7 @@ class Session:
     def _matrix(self, stop_reason: str, *, share: float = 1.0) -> CounterfactualMatrix:
         """The matrix so far."""
         evaluations = self.recorder.evaluations()
+        mechanism = self.value_function.mechanism() if isinstance(self.value_function, PreparedEvaluation) else ""
         return CounterfactualMatrix(
             players=self.players,
             config=self.config,
@@ -113,19 +114,13 @@ class Session:
                 strategy_reason=self.plan.reason,
                 stop_reason=stop_reason,
                 error_share=share,
-                mechanism=self._mechanism(),
+                mechanism=join_mechanisms(self.earlier_mechanism, mechanism if self.evaluated else ""),
                 numerics=self.numerics,
             ),
             cost=Cost(n_evaluations=len(evaluations), duration_s=self.earlier_s + time.perf_counter() - self.started),
             estimator=self.estimator,
             interaction_estimator=self.interaction_estimator,
         )
-
-    def _mechanism(self) -> str:
-        """How the rows were evaluated; a call that evaluated nothing leaves what earlier ones say."""
-        if not self.evaluated or not isinstance(self.value_function, PreparedEvaluation):
-            return self.earlier_mechanism
-        return join_mechanisms(self.earlier_mechanism, self.value_function.mechanism())
 
     def _finished_matrix(self, stop_reason: str, *, share: float = 1.0) -> CounterfactualMatrix:
         """The matrix, and the end of its file."""
@@ -136,7 +131,14 @@ class Session:
 
     def _evaluate_round(self, masks: MaskArray) -> bool:
         """Evaluate what is missing of a round; False where time ran out before its end."""
-        calls = self._dispatch(self.recorder.missing(masks))
+        task = Task(value_function=self.value_function, players=self.players, outputs=self.config.outputs)
+        calls = dispatch(
+            task,
+            self.recorder.missing(masks),
+            config=self.config,
+            n_first=len(self.recorder.missing(self.plan.masks[:2])),
+            executor=self.executor,
+        )
         try:
             while not self._out_of_time():
                 result = self._next(calls)
@@ -172,21 +174,6 @@ class Session:
             n_coalitions = len(result.finished) + len(result.failures)
             self.seconds_each = (time.perf_counter() - begun) / max(1, n_coalitions)
         return result
-
-    def _dispatch(self, masks: MaskArray) -> Dispatch:
-        """Calls for these masks, in this thread or in the executor."""
-        task = Task(value_function=self.value_function, players=self.players, outputs=self.config.outputs)
-        chunks = self._chunks(masks)
-        return InTurn(task, chunks) if self.executor is None else InFlight(task, chunks, executor=self.executor)
-
-    def _chunks(self, masks: MaskArray) -> Iterable[MaskArray]:
-        """Masks [M, N] of a round cut into calls, in the order of the rows that they will be."""
-        most = calls_of(self.value_function, self.config.coalitions_per_call)
-        # time may run out at any call, and what is evaluated then must be a prefix of the design
-        if not isinstance(self.value_function, PreparedEvaluation) or self.config.timeout_s is not None:
-            return cut(masks, most)
-        n_first = len(self.recorder.missing(self.plan.masks[:2]))
-        return ordered_calls(self.value_function, masks, n_first=n_first, most=most)
 
     def _take(self, result: CallResult) -> bool:
         """Keep what a call finished and tell how far it is; False where something failed."""
