@@ -7,6 +7,7 @@ Each class also derives from the builtin that a caller would think of first, so 
     ├── UnknownName         (LookupError)     a player, output, task, field or file kind that does not exist
     ├── BudgetError         (ValueError)      a budget below the minimum of the strategy
     ├── EvaluationError     (RuntimeError)    a value function failed; carries what was evaluated before
+    ├── OutOfMemory         (MemoryError)     a pass of a model does not fit into memory
     ├── MissingValue        (LookupError)     a quantity needs coalitions that were not evaluated
     ├── StateMismatch       (ValueError)      a saved state, matrix or configuration that belongs to something else
     ├── FileDamaged         (ValueError)      a file that is torn, altered, from a newer version, or not ours
@@ -56,6 +57,10 @@ class EvaluationInterrupted(KeyboardInterrupt):
         super().__init__(message)
         self.matrix = matrix
         """The `CounterfactualMatrix` of everything that was finished, to be continued."""
+
+
+class OutOfMemory(AccreditError, MemoryError):
+    """A pass of a model does not fit into memory."""
 
 
 class MissingValue(AccreditError, LookupError):

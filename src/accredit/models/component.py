@@ -81,7 +81,9 @@ def resolve(model: nn.Module, components: Components, *, off: Off | OffKind) -> 
     paths = _module_paths(model)
     resolved = tuple(_resolve(component, paths, off=off) for component in _listed(components, paths))
     if not resolved:
-        raise InvalidArgument("`components` is empty, wanted at least one player; pass paths of modules, such as 'blocks.*'.")
+        raise InvalidArgument(
+            "`components` is empty, wanted at least one player; pass paths of modules, such as 'blocks.*'."
+        )
     _check_apart(resolved)
     return resolved
 
@@ -145,7 +147,9 @@ def _matches(pattern: str, paths: Mapping[str, nn.Module]) -> list[str]:
     if not found:
         near = difflib.get_close_matches(pattern, paths, n=3, cutoff=0.3)
         hint = f"did you mean {', '.join(map(repr, near))}?" if near else "see `model.named_modules()` for the paths."
-        raise UnknownName(f"`components` has {pattern!r}, wanted the path of a module or a glob that matches some; {hint}")
+        raise UnknownName(
+            f"`components` has {pattern!r}, wanted the path of a module or a glob that matches some; {hint}"
+        )
     return found
 
 

@@ -72,7 +72,7 @@ class SwitchedModule:
     templates: dict[Any, Template | None] = field(default_factory=dict)
     """By the shapes of the input; None where the output cannot be made without computing it."""
     means: list[Tensor] = field(default_factory=list)
-    """Of every tensor of the output over a reference pass, without the dimension of examples."""
+    """Of every tensor of the output over a reference pass [1, ...], float64."""
 
     def learn(self, arguments: Arguments, output: Any) -> None:
         """Remember what the output looks like for such an input."""
@@ -97,7 +97,9 @@ class SwitchedModule:
         if isinstance(self.off, Identity):
             tensors = [self._copied_input(shapes[0], arguments), *(shape.zeros() for shape in shapes[1:])]
         elif isinstance(self.off, Mean):
-            tensors = [mean.expand(shape.shape).clone() for mean, shape in zip(self.means, shapes, strict=True)]
+            tensors = [
+                mean.to(shape.dtype).expand(shape.shape).clone() for mean, shape in zip(self.means, shapes, strict=True)
+            ]
         else:
             tensors = [shape.zeros() for shape in shapes]
         replaced = iter(tensors)
@@ -132,7 +134,7 @@ class SwitchedModule:
         if isinstance(self.off, ByFunction):
             return self._by_function(self.off, arguments, tensor) if number == 0 else tensor
         if isinstance(self.off, Mean):
-            return self.means[number].expand(tensor.shape).clone()
+            return self.means[number].to(tensor.dtype).expand(tensor.shape).clone()
         if isinstance(self.off, Identity) and number == 0:
             return self._copied_input(TensorShape.of(tensor), arguments)
         return torch.zeros_like(tensor)

@@ -73,7 +73,11 @@ class Attributes:
                 (
                     module,
                     dict(module.__dict__),
-                    {name: value.copy() for name, value in module.__dict__.items() if isinstance(value, list | dict | set)},
+                    {
+                        name: value.copy()
+                        for name, value in module.__dict__.items()
+                        if isinstance(value, list | dict | set)
+                    },
                 )
                 for module in model.modules()
             )

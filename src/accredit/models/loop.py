@@ -20,6 +20,7 @@ class OneAfterAnother:
     """
 
     name = "loop"
+    peak_bytes = 0
 
     def __init__(self, switchable: SwitchableModel) -> None:
         self.switchable = switchable

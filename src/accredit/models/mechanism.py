@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+from accredit.attribution.prepared import EXACT
 from accredit.models.batches import ForwardPass
 from accredit.models.gate import Weights
 
-EXACT = "exact"
-"""Numerics of whatever equals one pass after another bit by bit, on one kind of machine at a fixed number of threads."""
+__all__ = ["EXACT", "Mechanism"]
 
 
 class Mechanism(Protocol):
@@ -22,6 +22,11 @@ class Mechanism(Protocol):
     @property
     def name(self) -> str:
         """One of "loop", "replay", "graph", "stack"."""
+        ...
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most bytes that results of parts took while they waited to be used again."""
         ...
 
     def outputs(self, forward: ForwardPass, coalitions: Sequence[Weights]) -> Iterator[Any]:

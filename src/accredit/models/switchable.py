@@ -37,6 +37,7 @@ class SwitchableModel:
             tensor input and output; see `accredit.models.off`.
         reference: batches over which the mean of "mean" is taken; needed for it alone.
         forward: how the model is called on a batch; default: by the kind of batch, see `accredit.models.batches`.
+        autocast: type for `torch.autocast` during passes, such as torch.bfloat16; None: no autocast.
 
     Raises:
         UnknownName: a path that leads nowhere; the nearest are suggested.
@@ -59,8 +60,10 @@ class SwitchableModel:
         off: Off | OffKind = "zero",
         reference: Batches | None = None,
         forward: Forward = default_forward,
+        autocast: torch.dtype | None = None,
     ) -> None:
         self.model = model
+        self.autocast = autocast
         self.forward = forward
         self.components: tuple[ResolvedComponent, ...] = resolve(model, components, off=off)
         self.players: tuple[str, ...] = tuple(component.name for component in self.components)
@@ -109,7 +112,8 @@ class SwitchableModel:
                     "call model.eval() before to silence this.",
                     stacklevel=4,
                 )
-            with untouched(self.model):
+            device = self.device or torch.device("cpu")
+            with untouched(self.model), torch.autocast(device.type, self.autocast, enabled=self.autocast is not None):
                 try:
                     yield
                 finally:
@@ -151,9 +155,8 @@ class SwitchableModel:
             for batch in CheckedBatches(reference, self.device):
                 self.forward(self.model, batch)
         for each in self.switched:
-            if isinstance(each.off, Mean) and id(each) in sums:
-                dtype = next(iter(each.module.parameters()), torch.empty(0)).dtype
-                each.means = [(total / counts[id(each)]).to(dtype) for total in sums[id(each)]]
+            if id(each) in sums:
+                each.means = [total / counts[id(each)] for total in sums[id(each)]]
 
     def __getstate__(self) -> dict[str, Any]:
         """State without the lock, which stays in its process."""

@@ -1,0 +1,143 @@
+"""The first passes over a model: is it what can be evaluated, and what does sharing have to know of it?
+
+Two passes with all on over the first batch. They must agree bit by bit, or the model carries something from pass to
+pass, and its values would depend on the order of coalitions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from accredit.errors import InvalidArgument
+from accredit.models.batches import ForwardPass
+from accredit.models.compare import bit_equal
+from accredit.models.gate import SwitchedModule, gated
+from accredit.models.guard import Attributes, RandomState
+from accredit.models.switchable import SwitchableModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What the first passes showed."""
+
+    order: tuple[int, ...]
+    """Players by their first execution; those that are functions come first, for what they change is not known."""
+    draws: bool
+    """Whether a pass draws random numbers; every pass then begins with the same generators."""
+    changed_attributes: tuple[str, ...]
+    """Attributes that a pass changes and that are put back, without effect on the next pass."""
+
+
+def inspect(switchable: SwitchableModel, forward: ForwardPass) -> Inspection:
+    """Go over a batch twice, inside `evaluating()`.
+
+    Raises:
+        InvalidArgument: a component that is never called, a kind of off that does not fit a module's shapes, or a model
+            that carries state from pass to pass.
+    """
+    model = switchable.model
+    attributes = Attributes.of(model)
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    first: dict[int, int] = {}
+
+    def watch(each: SwitchedModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        first.setdefault(id(each), len(first))
+        output = each.run(*args, **kwargs)
+        each.learn((args, kwargs), output)
+        each.replaced((args, kwargs), output)  # the shapes of off are checked before anything is evaluated
+        return output
+
+    before = RandomState.now()
+    try:
+        switchable.set_weights((1.0,) * len(switchable.players))
+        with gated(model, switchable.switched, watch):
+            one = forward()
+            draws = RandomState.now() != before
+            before.restore()
+            two = forward()
+            before.restore()
+        changed = attributes.changed()
+        _check_stateless(model, buffers, changed=changed, same=bit_equal(one, two))
+    finally:
+        for buffer, value in buffers:
+            if not bit_equal(buffer, value):
+                buffer.copy_(value)
+        attributes.restore()
+    _check_called(switchable, first)
+    return Inspection(order=_order(switchable, first), draws=draws, changed_attributes=tuple(changed))
+
+
+def _check_stateless(model: nn.Module, buffers: list[tuple[Tensor, Tensor]], *, changed: list[str], same: bool) -> None:
+    """Refuse a model whose second pass differs from its first."""
+    written = [not bit_equal(buffer, value) for buffer, value in buffers]
+    if same and not any(written):
+        return
+    names = [name for (name, _), moved in zip(model.named_buffers(), written, strict=True) if moved]
+    held = ", ".join((*names, *changed)) or "something outside its buffers and attributes"
+    raise InvalidArgument(
+        f"`model` carries state from pass to pass ({held}), wanted the same output for the same batch whatever was "
+        "evaluated before; reset it in forward, or evaluate a wrapper that does."
+    )
+
+
+def _check_called(switchable: SwitchableModel, first: dict[int, int]) -> None:
+    """Refuse a component none of whose modules was called."""
+    called = {each.player for each in switchable.switched if id(each) in first}
+    for player, component in enumerate(switchable.components):
+        if component.modules and player not in called:
+            raise InvalidArgument(
+                f"`components` has {component.name!r} ({', '.join(component.paths)}), which the model did not call on "
+                "the first batch, wanted modules that take part; its parent may use its parameters without calling it: "
+                "name the parent, or a module inside that is called."
+            )
+
+
+def _order(switchable: SwitchableModel, first: dict[int, int]) -> tuple[int, ...]:
+    """Players by first execution."""
+    place = {player: -1 for player, component in enumerate(switchable.components) if not component.modules}
+    for each in switchable.switched:
+        if id(each) in first:
+            place[each.player] = min(place.get(each.player, len(first)), first[id(each)])
+    return tuple(sorted(place, key=lambda player: (place[player], player)))
+
+
+def reseeded(forward: ForwardPass) -> ForwardPass:
+    """The same pass, beginning with the generators as they are now, every time."""
+    state = RandomState.now()
+    inner = forward.forward
+
+    def call(model: nn.Module, batch: Any) -> Any:
+        state.restore()
+        return inner(model, batch)
+
+    return ForwardPass(forward.model, call, forward.batch)
+
+
+def work_per_operation(forward: ForwardPass) -> float:
+    """Floating-point operations and numbers written per operation of a pass: whether its price is arithmetic or calls."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = _Operations()
+    with FlopCounterMode(display=False) as flops, counter:
+        forward()
+    return (flops.get_total_flops() + counter.written) / max(counter.number, 1)
+
+
+class _Operations(torch.utils._python_dispatch.TorchDispatchMode):
+    """Counts operations and the numbers that they write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = self.written = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        """Run one operation and count it; views are free."""
+        output = func(*args, **(kwargs or {}))
+        if isinstance(output, Tensor) and output._base is None:
+            self.number += 1
+            self.written += output.numel()
+        return output

@@ -1,0 +1,268 @@
+"""Which way to evaluate the coalitions of a model: decided once per model, and said.
+
+Without a clock, before anything is evaluated: whether coalitions are stacked, for stacking rounds differently and a matrix
+keeps to its numerics. It is done where a pass is bound by dispatch (little work per operation), the model cannot be
+captured as a graph, and a trial against the plain loop agrees to 1e-6.
+
+With the clock: among ways that are bit-equal to the plain loop (the loop itself, replay, a graph), the fastest on the
+first coalitions, each checked bit by bit against the loop on them. As their values are the same, the clock cannot change
+a result. A job too short to earn back what preparing costs stays with the loop; time spent adds up over calls.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from accredit.errors import InvalidArgument, StateMismatch
+from accredit.models.batches import ForwardPass
+from accredit.models.compare import bit_equal, largest_error
+from accredit.models.gate import Weights
+from accredit.models.graph import Graph, NotCapturable
+from accredit.models.inspection import Inspection, work_per_operation
+from accredit.models.loop import OneAfterAnother
+from accredit.models.mechanism import EXACT, Mechanism
+from accredit.models.memory import out_of_memory
+from accredit.models.replay import NotReplayable, Replay
+from accredit.models.stack import NotStackable, Stack
+from accredit.models.switchable import SwitchableModel
+
+Sharing: TypeAlias = Literal["auto", "loop", "replay", "graph", "stack"]
+SHARING: tuple[Sharing, ...] = ("auto", "loop", "replay", "graph", "stack")
+TRIAL = 8
+"""Coalitions on which ways are compared: the first of the sorted ones, which share as much as neighbours do."""
+PATIENCE_S = 1.0
+"""Preparing a graph takes about this long; before so much evaluating is done or in sight, the loop goes on."""
+DISPATCH_BOUND = 30_000.0
+"""Work per operation below which calling it costs more than doing it, on a CPU: about 5 us at 6 operations per ns."""
+STACKED_TOLERANCE = 1e-6
+STACK_SIZES = (16, 8, 4, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """How one way did on the first coalitions."""
+
+    mechanism: str
+    speedup: float | None
+    """Times as fast as the plain loop; None where it cannot be used."""
+    reason: str
+    """Why it cannot be used, or "bit-equal"."""
+
+
+class Choice:
+    """The way that is used for one model, and why.
+
+    Args:
+        switchable: the model and its players.
+        sharing: "auto", or the one way to use.
+        max_bytes: most bytes that results of parts may take while they wait to be used again.
+    """
+
+    def __init__(self, switchable: SwitchableModel, *, sharing: Sharing, max_bytes: int) -> None:
+        if sharing not in SHARING:
+            raise InvalidArgument(
+                f"`sharing` is {sharing!r}, wanted one of {', '.join(SHARING)}; pass one of these names."
+            )
+        self.switchable, self.sharing, self.max_bytes = switchable, sharing, max_bytes
+        self.loop = OneAfterAnother(switchable)
+        self.chosen: Mechanism | None = None
+        self.reason = ""
+        self.trials: tuple[Trial, ...] = ()
+        self.used: list[str] = []
+        self.stack_size = 0
+        self._spent_s = 0.0
+        self._graph: Graph | None = None
+
+    def begin(self, forward: ForwardPass, inspection: Inspection, numerics: str | None) -> str:
+        """Decide what needs no clock; returns the numerics of the values to come.
+
+        Raises:
+            StateMismatch: values of these numerics cannot be given.
+            InvalidArgument: the way that was asked for does not work for this model.
+        """
+        plain = self._only_loop(inspection)
+        if plain:
+            if self.sharing not in ("auto", "loop"):
+                raise InvalidArgument(
+                    f"`sharing` is {self.sharing!r}, but {plain}, wanted 'auto' or 'loop'; pass one of these."
+                )
+            self._choose(self.loop, plain)
+        if numerics not in (None, EXACT):
+            self._continue_stack(str(numerics))
+        elif numerics is None and not self.stack_size and self.chosen is None:
+            self._consider_stack(forward)
+        if numerics == EXACT and self.sharing == "stack":
+            raise StateMismatch(
+                "`matrix` holds values of the numerics 'exact', but `sharing` is 'stack', wanted another way to go on; "
+                "pass sharing='auto'."
+            )
+        if self.stack_size and numerics != EXACT:
+            self._choose(Stack(self.switchable, size=self.stack_size), self.reason or "the matrix was begun so")
+            return f"stack of {self.stack_size}"
+        if isinstance(self.chosen, Stack):
+            self.chosen = None
+        if self.chosen is None and self.sharing != "auto":
+            self._choose(self._made(self.sharing), "it was asked for")
+        return EXACT
+
+    def outputs(self, forward: ForwardPass, coalitions: Sequence[Weights], *, n_batches: int) -> Iterator[Any]:
+        """Output of the model for each coalition, sorted, by the way that is chosen or by finding it."""
+        done = 0
+        if self.chosen is None:
+            for output in self._trial_outputs(forward, coalitions, n_batches=n_batches):
+                done += 1
+                yield output
+        mechanism = self.chosen or self.loop
+        try:
+            for output in self._by(mechanism, forward, coalitions[done:]):
+                done += 1
+                yield output
+        except Exception as error:
+            if mechanism is self.loop or isinstance(mechanism, Stack) or not out_of_memory(error):
+                raise
+            # bit-equal, so the loop can take over in the middle
+            self._choose(self.loop, f"{mechanism.name} ran out of memory")
+            yield from self._by(self.loop, forward, coalitions[done:])
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most bytes that were kept for use again."""
+        return 0 if self.chosen is None else self.chosen.peak_bytes
+
+    def _by(self, mechanism: Mechanism, forward: ForwardPass, coalitions: Sequence[Weights]) -> Iterator[Any]:
+        """Outputs by one way; notes that it was used."""
+        if not coalitions:
+            return
+        if mechanism.name not in self.used:
+            self.used.append(mechanism.name)
+        yield from mechanism.outputs(forward, coalitions)
+
+    def _trial_outputs(self, forward: ForwardPass, coalitions: Sequence[Weights], *, n_batches: int) -> Iterator[Any]:
+        """The first outputs, by the loop; where it pays, the other ways are then tried on the same coalitions."""
+        some = list(coalitions[:TRIAL])
+        began_s = time.perf_counter()
+        outputs = list(self._by(self.loop, forward, some))
+        loop_s = time.perf_counter() - began_s
+        in_sight_s = loop_s / len(some) * len(coalitions) * n_batches
+        if self._spent_s + in_sight_s >= PATIENCE_S and len(some) > 1:
+            self._compare(forward, some, outputs, loop_s=loop_s)
+        self._spent_s += in_sight_s
+        yield from outputs
+
+    def _compare(
+        self, forward: ForwardPass, coalitions: Sequence[Weights], outputs: Sequence[Any], *, loop_s: float
+    ) -> None:
+        """Try the ways that are bit-equal in the order of what they promise; choose the fastest."""
+        best: Mechanism = self.loop
+        best_s, reason, trials = loop_s, "no other way was faster on the first coalitions", []
+        for name in ("graph", "replay"):
+            trial, mechanism, seconds = self._try(name, forward, coalitions, outputs, loop_s=loop_s)
+            trials.append(trial)
+            if mechanism is not None and seconds < 0.97 * best_s:
+                best, best_s = mechanism, seconds
+                reason = f"{loop_s / seconds:.1f} x as fast as the loop on the first {len(coalitions)} coalitions"
+            if best.name == "graph":
+                break  # replay finds the same sharing at a higher price per operation
+        self.trials = tuple(trials)
+        self._choose(best, reason)
+
+    def _try(
+        self, name: str, forward: ForwardPass, coalitions: Sequence[Weights], outputs: Sequence[Any], *, loop_s: float
+    ) -> tuple[Trial, Mechanism | None, float]:
+        """One way on the first coalitions, against the outputs of the loop."""
+        mechanism = self._made(name)
+        try:
+            # a first pass prepares it: what is done once is not its pace
+            list(mechanism.outputs(forward, coalitions[:2]))
+            began_s = time.perf_counter()
+            found = list(mechanism.outputs(forward, coalitions))
+            seconds = time.perf_counter() - began_s
+        except (NotCapturable, NotReplayable) as error:
+            return Trial(mechanism=name, speedup=None, reason=str(error)), None, 0.0
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            return Trial(mechanism=name, speedup=None, reason="it ran out of memory"), None, 0.0
+        if not all(map(bit_equal, outputs, found)):
+            return Trial(mechanism=name, speedup=None, reason="it is not bit-equal to the loop"), None, 0.0
+        return Trial(mechanism=name, speedup=loop_s / seconds, reason="bit-equal"), mechanism, seconds
+
+    def _made(self, name: str) -> Mechanism:
+        """A mechanism by its name; there is one graph, for capturing takes long."""
+        if name == "graph":
+            self._graph = self._graph or Graph(self.switchable, max_bytes=self.max_bytes)
+            return self._graph
+        if name == "replay":
+            return Replay(self.switchable, max_bytes=self.max_bytes)
+        return self.loop
+
+    def _choose(self, mechanism: Mechanism, reason: str) -> None:
+        """Use this way from now on."""
+        self.chosen, self.reason = mechanism, reason
+
+    def _only_loop(self, inspection: Inspection) -> str:
+        """Why nothing may be shared; empty where it may."""
+        if self.switchable.has_setters:
+            return "a component is a function that sets a weight, of which nothing more is known"
+        return "a pass of the model draws random numbers" if inspection.draws else ""
+
+    def _continue_stack(self, numerics: str) -> None:
+        """Go on as the matrix was begun."""
+        sizes = {f"stack of {size}": size for size in STACK_SIZES}
+        if numerics not in sizes or self.chosen is self.loop or self.sharing not in ("auto", "stack"):
+            why = self.reason or f"`sharing` is {self.sharing!r}"
+            raise StateMismatch(
+                f"`matrix` holds values of the numerics {numerics!r}, but {why}, wanted to go on with the same; pass "
+                "sharing='stack', or begin another matrix."
+            )
+        self.stack_size = sizes[numerics]
+
+    def _consider_stack(self, forward: ForwardPass) -> None:
+        """Whether to stack, and how many: from counts and one trial, never from a clock."""
+        if self.sharing not in ("auto", "stack"):
+            return
+        asked = self.sharing == "stack"
+        if not asked and (work_per_operation(forward) > DISPATCH_BOUND or self._is_capturable(forward)):
+            return
+        self.stack_size, why = self._stack_size(forward)
+        if self.stack_size:
+            self.reason = (
+                "it was asked for" if asked else "a pass is bound by dispatch and cannot be captured as a graph"
+            )
+        elif asked:
+            raise InvalidArgument(
+                f"`sharing` is 'stack', but {why}, wanted a model that treats examples apart; pass sharing='auto'."
+            )
+
+    def _is_capturable(self, forward: ForwardPass) -> bool:
+        """Whether the model can be had as a graph, which shares without rounding differently."""
+        try:
+            list(self._made("graph").outputs(forward, [(1.0,) * len(self.switchable.players)]))
+        except NotCapturable:
+            return False
+        return True
+
+    def _stack_size(self, forward: ForwardPass) -> tuple[int, str]:
+        """The largest stack that fits into memory and agrees with the loop, or 0 and why there is none."""
+        n_players = len(self.switchable.players)
+        # all on, all off and each off: what stacks get wrong (examples that are mixed), they get wrong here
+        trial: list[Weights] = [(1.0,) * n_players, (0.0,) * n_players]
+        trial += [tuple(float(at != off) for at in range(n_players)) for off in range(min(n_players, 6))]
+        for size in STACK_SIZES:
+            try:
+                found = list(Stack(self.switchable, size=size).outputs(forward, trial))
+                errors = map(largest_error, list(self.loop.outputs(forward, trial)), found)
+                worst = max(errors)
+            except NotStackable as error:
+                return 0, str(error)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                continue
+            if worst > STACKED_TOLERANCE:
+                return 0, f"stacked outputs differ from single ones by {worst:.1e}"
+            return size, ""
+        return 0, "not even two coalitions fit into memory side by side"

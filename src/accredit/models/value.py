@@ -1,0 +1,250 @@
+"""What a model is worth under every coalition: batches and metrics as a value function.
+
+Axes: M coalitions, N players, B examples of all batches, K outputs.
+
+Memory: 8 M B per output for values per example, the outputs of a few coalitions on one batch, and at most `max_bytes` for
+results of parts that wait to be used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accredit.attribution.coalition import coalition_names
+from accredit.attribution.output import Output
+from accredit.attribution.prepared import PreparedEvaluation, cut
+from accredit.attribution.protocols import MaskArray
+from accredit.errors import EvaluationError, InvalidArgument, OutOfMemory
+from accredit.models.batches import Batches, CheckedBatches, ForwardPass, default_target
+from accredit.models.gate import Weights
+from accredit.models.inspection import Inspection, inspect, reseeded
+from accredit.models.memory import out_of_memory
+from accredit.models.metrics import Metric, Weighted
+from accredit.models.sharing import Choice, Sharing, Trial
+from accredit.models.switchable import SwitchableModel
+
+PassProgress: TypeAlias = Callable[[int, int], None]
+"""Called with the passes done and to do, a pass being one coalition on one batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharingReport:
+    """How coalitions were evaluated."""
+
+    mechanism: str
+    """"loop", "replay", "graph" or "stack"; several where a job began with the loop; "" before the first value."""
+    reason: str
+    """Why this one."""
+    trials: tuple[Trial, ...]
+    """What was tried."""
+    peak_bytes: int
+    """Most bytes that results of parts took while they waited to be used again."""
+
+
+class ModelValue(PreparedEvaluation):
+    """Values of coalitions of a model's components: a value function for the engine, or for calls of one's own.
+
+    Args:
+        switchable: the model and its players.
+        batches: a DataLoader, a list, or a function that returns an iterable; the same batches at every pass, which is
+            checked. Tensors are moved to the model's device.
+        metrics: what is measured of the model's output, per example.
+        sharing: how coalitions share work: "auto" finds the fastest way that fits, see `accredit.models.sharing`.
+        max_bytes: bound on what is kept for use again; less memory costs computing parts again, never a value.
+        target: where the target of a batch is; default: see `accredit.models.batches`.
+        per_example: give values per example [M, B], from which intervals over the validation set follow; False gives
+            means [M], for data whose [M, B] would not fit into memory.
+        progress: called after every pass.
+
+    Example:
+        >>> from torch import nn
+        >>> from accredit.attribution.attribute import attribute
+        >>> from accredit.models.metrics import squared_error
+        >>> model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)).eval()
+        >>> for layer in model:
+        ...     _ = nn.init.constant_(layer.weight, 2.0)
+        >>> switchable = SwitchableModel(model, ["0", "1"], off="identity")
+        >>> value = ModelValue(switchable, [(torch.ones(5, 1), torch.full((5, 1), 4.0))], [squared_error()])
+        >>> matrix = attribute(value, switchable.players, outputs=value.outputs)
+        >>> [matrix.shapley("squared error")[name].contribution for name in switchable.players]
+        [4.5, 4.5]
+    """
+
+    def __init__(
+        self,
+        switchable: SwitchableModel,
+        batches: Batches,
+        metrics: Sequence[Metric],
+        *,
+        sharing: Sharing = "auto",
+        max_bytes: int = 1 << 30,
+        target: Callable[[Any], Any] = default_target,
+        per_example: bool = True,
+        progress: PassProgress | None = None,
+    ) -> None:
+        names = [metric.output.name for metric in metrics]
+        if not names or len(set(names)) != len(names):
+            raise InvalidArgument(
+                f"`metrics` measure {names}, wanted at least one output and no name twice; pass metrics of different names."
+            )
+        if max_bytes < 0:
+            raise InvalidArgument(f"`max_bytes` is {max_bytes}, wanted at least 0; pass a number of bytes.")
+        self.switchable = switchable
+        self.batches = CheckedBatches(batches, switchable.device)
+        self.metrics = tuple(metrics)
+        self.target = target
+        self.per_example = per_example
+        self.progress = progress
+        self.choice = Choice(switchable, sharing=sharing, max_bytes=max_bytes)
+        self.inspection: Inspection | None = None
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """What the metrics measure, for `CounterfactualConfig(outputs=...)`."""
+        return tuple(metric.output for metric in self.metrics)
+
+    @property
+    def report(self) -> SharingReport:
+        """How coalitions were evaluated so far."""
+        return SharingReport(
+            mechanism=self.mechanism(),
+            reason=self.choice.reason,
+            trials=self.choice.trials,
+            peak_bytes=self.choice.peak_bytes,
+        )
+
+    def mechanism(self) -> str:
+        """How coalitions were evaluated so far."""
+        return ", ".join(self.choice.used)
+
+    def begin(self, numerics: str | None) -> str:
+        """Look at the model on the first batch, and decide how values will round.
+
+        Raises:
+            InvalidArgument: the model, its components or the batches cannot be evaluated so.
+            StateMismatch: values of these numerics cannot be given.
+        """
+        with self.switchable.evaluating(), closing(iter(self.batches)) as batches:
+            forward = self._forward_pass(next(batches))
+            if self.inspection is None:
+                self.inspection = inspect(self.switchable, forward)
+            return self.choice.begin(self._drawing_alike(forward), self.inspection, numerics)
+
+    def calls(self, masks: MaskArray, most: int) -> list[MaskArray]:
+        """Masks [M, N] so that neighbours agree on the players that are executed first; all on in front."""
+        return cut(masks[self.sorted_rows(masks)], most)
+
+    def sorted_rows(self, masks: MaskArray) -> np.ndarray:
+        """Rows [M] of masks [M, N], lexicographically: first executed player most significant, on before off."""
+        order = self.inspection.order if self.inspection else range(masks.shape[1])
+        return np.lexsort([~masks[:, player] for player in reversed(order)])
+
+    def __call__(self, masks: Tensor) -> Mapping[str, Tensor]:
+        """Values of masks [M, N], bool: per output [M, B], or [M] where values are not given per example."""
+        if masks.dim() != 2 or masks.shape[1] != len(self.switchable.players) or masks.dtype != torch.bool:
+            raise InvalidArgument(
+                f"`masks` has the shape {tuple(masks.shape)} and {masks.dtype}, wanted bool of shape (coalitions, "
+                f"{len(self.switchable.players)}); pass a row per coalition and a column per player."
+            )
+        if self.inspection is None:
+            self.begin(None)
+        array = masks.cpu().numpy()
+        rows = self.sorted_rows(array)
+        coalitions = [tuple(map(float, array[row])) for row in rows]
+        found = _Measurements(len(rows), len(self.metrics))
+        with self.switchable.evaluating():
+            for batch in self.batches:
+                self._measure_batch(batch, coalitions, found)
+        back = torch.from_numpy(np.argsort(rows))
+        return {
+            metric.output.name: values[back]
+            for metric, values in zip(self.metrics, found.values(per_example=self.per_example), strict=True)
+        }
+
+    def _measure_batch(self, batch: Any, coalitions: Sequence[Weights], found: _Measurements) -> None:
+        """Every metric of every coalition on one batch."""
+        target = self.target(batch)
+        forward = self._drawing_alike(self._forward_pass(batch))
+        n_batches = max(1, len(self.batches.sums))
+        done, total = found.passes, n_batches * len(coalitions)
+        try:
+            outputs = self.choice.outputs(forward, coalitions, n_batches=n_batches)
+            for at, output in enumerate(outputs):
+                found.add(at, [self._measured(metric, output, target, coalitions[at]) for metric in self.metrics])
+                if self.progress is not None:
+                    self.progress(done + at + 1, max(total, done + at + 1))
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            raise OutOfMemory(
+                f"`batches` gave a batch that does not fit into memory beside the model ({error}), wanted room for one "
+                "pass; pass smaller batches."
+            ) from error
+
+    def _measured(self, metric: Metric, output: Any, target: Any, coalition: Weights) -> Weighted:
+        """One metric of one output, checked."""
+        value = metric.measure(output, target)
+        weighted = value if isinstance(value, Weighted) else Weighted(value, torch.ones_like(value))
+        if weighted.numerator.dim() != 1 or weighted.weight.shape != weighted.numerator.shape:
+            on = coalition_names(self.switchable.players, np.array(coalition) > 0)
+            raise EvaluationError(
+                f"metric {metric.output.name!r} returned the shape {tuple(weighted.numerator.shape)} for {on}, wanted one "
+                "number per example of the batch; reduce over everything but the examples."
+            )
+        return weighted
+
+    def _forward_pass(self, batch: Any) -> ForwardPass:
+        """The model on one batch."""
+        return ForwardPass(self.switchable.model, self.switchable.forward, batch)
+
+    def _drawing_alike(self, forward: ForwardPass) -> ForwardPass:
+        """The pass, from the same random state every time where it draws."""
+        return reseeded(forward) if self.inspection is not None and self.inspection.draws else forward
+
+
+class _Measurements:
+    """Numerators [M, b] and weights [b] of every output, batch by batch."""
+
+    def __init__(self, n_coalitions: int, n_outputs: int) -> None:
+        self.n_coalitions, self.n_outputs = n_coalitions, n_outputs
+        self.numerators: list[list[Tensor]] = [[] for _ in range(n_outputs)]
+        self.weights: list[list[Tensor]] = [[] for _ in range(n_outputs)]
+        self.passes = 0
+
+    def add(self, at: int, measured: Sequence[Weighted]) -> None:
+        """Take what was measured of the `at`-th coalition on the batch; the first one opens the batch."""
+        self.passes += 1
+        for output, each in enumerate(measured):
+            weight = each.weight.detach().to("cpu", torch.float64)
+            if at == 0:
+                self.weights[output].append(weight)
+                self.numerators[output].append(torch.empty(self.n_coalitions, len(weight), dtype=torch.float64))
+            elif not torch.equal(weight, self.weights[output][-1]):
+                raise EvaluationError(
+                    f"metric {output + 1} of {self.n_outputs} weighed {len(weight)} examples otherwise than for the "
+                    f"coalition before, wanted the same {len(self.weights[output][-1])} weights; let weights follow from "
+                    "targets alone."
+                )
+            self.numerators[output][-1][at] = each.numerator.detach()
+
+    def values(self, *, per_example: bool) -> Iterator[Tensor]:
+        """Values [M, B] of every output, or their means [M]."""
+        for numerators, weights in zip(self.numerators, self.weights, strict=True):
+            weight = torch.cat(weights)
+            total = float(weight.sum())
+            if total <= 0.0:
+                raise EvaluationError(
+                    f"a metric found no example that counts among {len(weight)}, wanted at least one; evaluate on data "
+                    "that has some, or leave the metric out."
+                )
+            if per_example:
+                yield torch.cat(numerators, dim=1) * (len(weight) / total)
+            else:
+                yield torch.stack([block.sum(dim=1) for block in numerators]).sum(dim=0) / total
