@@ -78,10 +78,9 @@ class NestedNormalizer(nn.Module):
         Raises:
             UnknownName: an entry with a normalizer is missing.
         """
-        entries = {
-            name: entry if (part := self.part(name)) is None else cast("Normalizer", part).normalize(entry)
-            for name, entry in self._entries(x).items()
-        }
+        entries = dict(self._entries(x))
+        for name, module in self.modules_of.items():
+            entries[name] = cast("Normalizer", self.parts[module]).normalize(entries[name])
         return entries if self.by_name else tuple(entries.values())
 
     def forward(self, x: Observation) -> Observation:

@@ -6,6 +6,7 @@ Axes: B samples, V values (outputs of the head), H inputs of the head.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -92,7 +93,6 @@ class ValueNormalizer(nn.Module):
         self.n_values = n_values
         self.statistics = RunningMeanStd(n_values, horizon=horizon, clip=math.inf, epsilon=epsilon, device=device)
 
-    @torch.no_grad()
     def update(
         self, targets: Tensor, *, head: nn.Linear, mask: Tensor | None = None, optimizer: Optimizer | None = None
     ) -> HeadRescaling:
@@ -113,10 +113,38 @@ class ValueNormalizer(nn.Module):
             InvalidArgument: a head without bias, of another width or on another device, or an optimizer that keeps
                 something per parameter of which it is not known how it scales.
         """
+        return self.move(lambda statistics: statistics.update(targets, mask), head=head, optimizer=optimizer)
+
+    @torch.no_grad()
+    def move(
+        self, change: Callable[[RunningMeanStd], None], *, head: nn.Linear, optimizer: Optimizer | None = None
+    ) -> HeadRescaling:
+        """Let something else change the statistics, and rescale the head as `update` does.
+
+        For statistics that are the same on every rank: `lambda statistics: synchronized_update(statistics, targets)`
+        or `lambda statistics: rollout.commit()`. The head must have been the same on every rank, and is after.
+
+        Args:
+            change: called with the statistics, which it may update.
+            head: see `update`.
+            optimizer: see `update`.
+
+        Returns:
+            What changed.
+
+        Raises:
+            InvalidArgument: see `update`; then nothing has changed.
+
+        Example:
+            >>> head, normalizer = nn.Linear(3, 1), ValueNormalizer()
+            >>> targets = torch.tensor([[100.0], [300.0]])
+            >>> normalizer.move(lambda statistics: statistics.update(targets), head=head).mean_after.item()
+            200.0
+        """
         self._check_head(head)
         powers = {} if optimizer is None else _powers(head, optimizer)
         mean_before, std_before = self.statistics.mean, self.scale
-        self.statistics.update(targets, mask)
+        change(self.statistics)
         mean_after, std_after = self.statistics.mean, self.scale
         ratio = std_before / std_after
         head.weight.copy_(head.weight.double() * ratio.unsqueeze(-1))

@@ -114,21 +114,51 @@ class RewardNormalizer(nn.Module):
         self._check(rewards, ended)
         if self.training and not self.statistics.frozen:
             if mask is not None or torch.compiler.is_compiling() or not rewards.is_cpu:
-                self._advance(rewards.detach(), ended, mask)
+                self.statistics.update(self._advance(rewards.detach(), ended, mask), mask)
             else:
                 self._advance_on_host(rewards.detach(), ended)
         return self.normalize(reward)
 
+    def advance(self, reward: Tensor, done: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """Advance the returns by one step and leave the statistics alone: for those that are taken in later.
+
+        What comes back is for `RolloutStatistics.collect` with this normalizer's `statistics`, so that the scale stands
+        still during a rollout and is the same on every rank after it. `normalize` scales the rewards meanwhile.
+
+        Args:
+            reward: [E] of any real dtype.
+            done: bool [E], terminated or truncated with this step.
+            mask: bool [E], False where an environment took no step; pass it to `collect` too. None for all.
+
+        Returns:
+            The returns that include this step, float64 [E], NaN where the reward is not finite. In eval mode and after
+            `freeze()` nothing moves, and there is nothing to collect.
+
+        Raises:
+            InvalidArgument: another number of environments, device or dtype.
+
+        Example:
+            >>> normalizer = RewardNormalizer(2, gamma=0.5)
+            >>> go_on = torch.zeros(2, dtype=torch.bool)
+            >>> _ = normalizer.advance(torch.tensor([1.0, 2.0]), go_on)
+            >>> normalizer.advance(torch.tensor([1.0, 2.0]), go_on).tolist(), int(normalizer.statistics.count)
+            ([1.5, 3.0], 0)
+        """
+        self._check(reward, done)
+        if not self.training or self.statistics.frozen:
+            return self.returns.clone()
+        return self._advance(reward.detach(), done, mask)
+
     @torch.no_grad()
-    def _advance(self, reward: Tensor, done: Tensor, mask: Tensor | None = None) -> None:
+    def _advance(self, reward: Tensor, done: Tensor, mask: Tensor | None = None) -> Tensor:
         exact = reward.double()
         finite = exact.isfinite()
         present = self.returns * self.gamma + torch.where(finite, exact, 0.0)
         if mask is not None:
             check_mask(mask, tuple(self.returns.shape))
             present, done = torch.where(mask, present, self.returns), done & mask
-        self.statistics.update(torch.where(finite, present, torch.nan), mask)
         self.returns.copy_(torch.where(done, 0.0, present))
+        return torch.where(finite, present, torch.nan)
 
     def _advance_on_host(self, reward: Tensor, done: Tensor) -> None:
         """`_advance` on NumPy views, for rewards that are all finite; dispatch would cost more than the arithmetic."""
@@ -136,7 +166,7 @@ class RewardNormalizer(nn.Module):
         present = returns * self.gamma
         present += (reward.float() if reward.dtype == torch.bfloat16 else reward).numpy()
         if not np.isfinite(present).all():
-            self._advance(reward, done)
+            self.statistics.update(self._advance(reward, done))
             return
         self.statistics.absorb_rows(torch.from_numpy(present).unsqueeze(-1))
         np.multiply(present, ~done.numpy(), out=returns)
