@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ sys.path.append(str(ROOT))  # the benchmarks are scripts beside the package
 from benchmarks import ppo_normalizers, ppo_normalizers_tables  # noqa: E402
 from benchmarks.ppo_normalizers_observations import differences, largest_difference  # noqa: E402
 from benchmarks.ppo_normalizers_pages import page, save_picture  # noqa: E402
-from benchmarks.ppo_normalizers_runs import TASKS, VARIANTS, environments, train  # noqa: E402
+from benchmarks.ppo_normalizers_runs import TASKS, VARIANTS, Distorted, environments, train  # noqa: E402
 
 FAILED = {"step": 20, "message": "ValueError: no"}
 
@@ -191,6 +192,14 @@ def test_variants_observe_the_plain_task_in_another_unit(variant, scale, shift):
     np.testing.assert_array_equal(reward, reward_there)
 
 
+def test_a_task_in_single_precision_is_refused():
+    """[R35] A shift of 1e6 would round its observations."""
+    with pytest.raises(
+        TypeError, match=r"`env` observes float32, but 1e6 \+ x needs float64; pass another environment"
+    ):
+        Distorted(gymnasium.make("CartPole-v1"), VARIANTS["plain"], None)
+
+
 def test_exactly_one_row_is_not_a_number():
     """[R35] Half way, of the first environment, and never the last of an episode."""
     assert VARIANTS["one NaN row"].has_nan
@@ -229,8 +238,8 @@ def test_largest_difference_is_none_where_a_normalizer_gave_nan():
     """[R11] A NaN is not a small difference; the row that was NaN to begin with has no counterpart."""
     plain = np.zeros((3, 2, 1), np.float32)
     other = plain.copy()
-    other[1, 0], other[2, 1] = math.nan, 0.5
-    assert largest_difference(plain, other, skip=1) == 0.5
+    other[1, 0], other[1, 1], other[2, 1] = math.nan, 0.75, 0.5
+    assert largest_difference(plain, other, skip=1) == 0.75
     assert largest_difference(plain, other, skip=None) is None
 
 
