@@ -4,13 +4,14 @@ What a batch is taken for, unless `forward` and `target` say otherwise:
 
     tensor                the only input; there is no target
     tuple or list         model(*batch[:-1]); the last one is the target
-    mapping               model(**batch) without the target, which is named "labels", "label", "targets", "target" or "y"
+    mapping               model(**batch) without the target, which is named "labels", "label", "targets", "target" or
+    "y"
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -69,7 +70,7 @@ class CheckedBatches:
     sums: list[int] = field(default_factory=list)
     """A checksum per batch, once a pass has ended."""
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Generator[Any, None, None]:
         """One pass over the batches, moved to the device.
 
         Raises:
@@ -87,7 +88,8 @@ class CheckedBatches:
             sums.append(checksum(batch))
             if self.sums and (number >= len(self.sums) or sums[-1] != self.sums[number]):
                 raise StateMismatch(
-                    f"`batches` gave batch {number} with other contents than in the first pass, wanted the same batches "
+                    f"`batches` gave batch {number} with other contents than in the first pass, wanted the same "
+                    f"batches "
                     "in every pass, for coalitions are compared on them; switch shuffling and random augmentation off, "
                     "or pass list(batches)."
                 )
@@ -114,7 +116,8 @@ def checksum(batch: Any) -> int:
         if isinstance(leaf, Tensor):
             total = zlib.crc32(f"{tuple(leaf.shape)} {leaf.dtype}".encode(), total)
             plain = leaf.detach().cpu().contiguous()
-            total = zlib.crc32(plain.view(-1).view(torch.uint8).numpy() if plain.numel() else b"", total)
+            if plain.numel():
+                total = zlib.crc32(plain.view(-1).view(torch.uint8).numpy().data, total)
         elif isinstance(leaf, str | int | float | bool | bytes) or leaf is None:
             total = zlib.crc32(repr(leaf).encode(), total)
     return total

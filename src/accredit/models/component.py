@@ -1,7 +1,7 @@
 """Which parts of a model are players: modules by path, by glob or as a group, or a weight that a function sets.
 
-A path is the dotted name of `nn.Module.named_modules`. A glob matches part by part: `blocks.*` is every block and none of
-what is inside them. A module that has several paths is one module.
+A path is the dotted name of `nn.Module.named_modules`. A glob matches part by part: `blocks.*` is every block and none
+of what is inside them. A module that has several paths is one module.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TypeAlias
 from torch import nn
 
 from accredit.errors import InvalidArgument, UnknownName
-from accredit.models.off import Off, OffKind, off_of
+from accredit.models.off import Off, OffLike, off_of
 
 SetWeight: TypeAlias = Callable[[float], None]
 
@@ -35,7 +35,7 @@ class Component:
     """Paths or globs of the modules that are switched together."""
     set_weight: SetWeight | None = None
     """Instead of paths: called with the weight (1.0 on, 0.0 off) before every pass, and with 1.0 when all is done."""
-    off: Off | OffKind | None = None
+    off: OffLike | None = None
     """What the modules give while off; None: as `SwitchableModel` says."""
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class ResolvedComponent:
     off: Off
 
 
-def resolve(model: nn.Module, components: Components, *, off: Off | OffKind) -> tuple[ResolvedComponent, ...]:
+def resolve(model: nn.Module, components: Components, *, off: OffLike) -> tuple[ResolvedComponent, ...]:
     """The players of a model.
 
     Args:
@@ -119,7 +119,7 @@ def _named(name: str, what: Named) -> Component:
     return Component(name=name, set_weight=what)
 
 
-def _resolve(component: Component, paths: Mapping[str, nn.Module], *, off: Off | OffKind) -> ResolvedComponent:
+def _resolve(component: Component, paths: Mapping[str, nn.Module], *, off: OffLike) -> ResolvedComponent:
     """The modules of one component."""
     found = [path for pattern in component.paths for path in _matches(pattern, paths)]
     first_path = {id(paths[path]): path for path in reversed(found)}

@@ -53,7 +53,7 @@ class TensorShape:
         return torch.zeros(self.shape, dtype=self.dtype, device=self.device)
 
 
-def _no_forward(*args: Any, **kwargs: Any) -> Any:
+def _no_forward(*_args: Any, **_kwargs: Any) -> Any:
     """What a switched module runs while it has no gate: nothing may ask for it then."""
     raise AssertionError("a switched module was asked to run outside `gated`")
 
@@ -113,7 +113,7 @@ class SwitchedModule:
         return self.filled(template, arguments)
 
     def blended(self, arguments: Arguments, output: Any, weight: float) -> Any:
-        """off + weight (on - off), tensor by tensor."""
+        """Return off + weight (on - off), tensor by tensor."""
         on, structure = pytree.tree_flatten(output)
         off = pytree.tree_leaves(self.replaced(arguments, output))
         mixed = [torch.lerp(b, a, weight) if is_float(a) else a for a, b in zip(on, off, strict=True)]
@@ -145,7 +145,8 @@ class SwitchedModule:
         if not isinstance(value, Tensor) or value.shape != tensor.shape:
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InvalidArgument(
-                f"`off` of {self.path!r} returned {got}, wanted a tensor of shape {tuple(tensor.shape)} as the module's "
+                f"`off` of {self.path!r} returned {got}, wanted a tensor of shape {tuple(tensor.shape)} as the "
+                f"module's "
                 "output; return a tensor of that shape."
             )
         return value
@@ -189,7 +190,7 @@ def template_of(output: Any) -> Template | None:
     if isinstance(output, Tensor):
         return Template(_LEAF, (TensorShape.of(output),)) if is_float(output) else None
     leaves, structure = pytree.tree_flatten(output)
-    form = []
+    form: list[Any] = []
     for leaf in leaves:
         if is_float(leaf):
             form.append(TensorShape.of(leaf))
@@ -290,6 +291,7 @@ def weights_of(mask: Mapping[str, float] | Sequence[float], players: Sequence[st
         weights = tuple(float(weight) for weight in mask)
     if len(weights) != len(players) or not all(0.0 <= weight <= 1.0 for weight in weights):
         raise InvalidArgument(
-            f"`weights` is {list(weights)}, wanted {len(players)} numbers between 0 (off) and 1 (on); pass one per player."
+            f"`weights` is {list(weights)}, wanted {len(players)} numbers between 0 (off) and 1 (on); pass one per "
+            f"player."
         )
     return weights

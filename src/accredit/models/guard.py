@@ -1,7 +1,7 @@
 """Evaluating leaves no trace: whatever a pass may change about a model or the process is put back.
 
-What is looked after: train and eval mode of every module, attributes of modules (lists, dictionaries and sets among them
-by content), which parameters and buffers there are, the generators of torch (CPU and, where used, CUDA), NumPy and
+What is looked after: train and eval mode of every module, attributes of modules (lists, dictionaries and sets among
+them by content), which parameters and buffers there are, the generators of torch (CPU and, where used, CUDA), NumPy and
 `random`, and the fast path of attention, which would go around gates. Gradients do not change, for none are computed.
 Buffers that a pass in eval mode writes to are found at the first passes and put back; see `inspection`.
 """
@@ -31,7 +31,7 @@ class RandomState:
     @staticmethod
     def now() -> RandomState:
         """As they are."""
-        cuda = tuple(torch.cuda.get_rng_state_all()) if torch.cuda.is_initialized() else ()
+        cuda = tuple(torch.cuda.get_rng_state_all()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
         # the legacy generator of NumPy is what models that use NumPy draw from
         return RandomState(torch.get_rng_state(), cuda, np.random.get_state(), random.getstate())  # noqa: NPY002
 
@@ -85,15 +85,17 @@ class Attributes:
 
     def changed(self) -> list[str]:
         """Names of attributes that are not as they were, by the class of their module."""
-        names = []
+        names: set[str] = set()
         for module, attributes, contents in self.modules:
             now = module.__dict__
-            for name in attributes.keys() | now.keys():
-                if attributes.get(name, _MISSING) is not now.get(name, _MISSING):
-                    names.append(f"{type(module).__name__}.{name}")
-                elif name in contents and not _same_content(now[name], contents[name]):
-                    names.append(f"{type(module).__name__}.{name}")
-        return sorted(set(names))
+            replaced = {
+                name
+                for name in attributes.keys() | now.keys()
+                if attributes.get(name, _MISSING) is not now.get(name, _MISSING)
+            }
+            refilled = {name for name in contents.keys() - replaced if not _same_content(now[name], contents[name])}
+            names.update(f"{type(module).__name__}.{name}" for name in replaced | refilled)
+        return sorted(names)
 
     def restore(self) -> None:
         """Put back what is not as it was."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from accredit.errors import InvalidArgument
 from accredit.models.batches import ForwardPass
@@ -118,23 +118,23 @@ def reseeded(forward: ForwardPass) -> ForwardPass:
 
 
 def work_per_operation(forward: ForwardPass) -> float:
-    """Floating-point operations and numbers written per operation of a pass: whether its price is arithmetic or calls."""
+    """Floating-point operations and numbers written, per operation of a pass: is its price arithmetic or calls?"""
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = _Operations()
     with FlopCounterMode(display=False) as flops, counter:
         forward()
-    return (flops.get_total_flops() + counter.written) / max(counter.number, 1)
+    return float(flops.get_total_flops() + counter.written) / max(counter.number, 1)
 
 
-class _Operations(torch.utils._python_dispatch.TorchDispatchMode):
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operations and the numbers that they write."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.number = self.written = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation and count it; views are free."""
         output = func(*args, **(kwargs or {}))
         if isinstance(output, Tensor) and output._base is None:

@@ -30,9 +30,9 @@ class Mechanism(Protocol):
         ...
 
     def outputs(self, forward: ForwardPass, coalitions: Sequence[Weights]) -> Iterator[Any]:
-        """Output of the model for each coalition, in their order; the caller is done with one before it asks for the next.
+        """Output of the model for each coalition, in their order.
 
-        Coalitions come sorted so that neighbours share most: the player that is executed first is the most significant,
-        all on comes first.
+        The caller is done with one output before it asks for the next. Coalitions come sorted so that neighbours share
+        most: the player that is executed first is the most significant, all on comes first.
         """
         ...

@@ -1,9 +1,9 @@
 """What is measured of a model's output, per example, in float64.
 
 A metric gives a number per example, or a numerator and a weight per example where examples count differently: the
-tokens of a sentence, the examples of one class. The value of example i is then B numerator_i / (sum of the weights), so that
-the plain mean over all B examples is the weighted one, and a short last batch counts as what it is. The weights come from
-the targets: they are the same under every coalition, and intervals take them as given.
+tokens of a sentence, the examples of one class. The value of example i is then B numerator_i / (sum of the weights), so
+that the plain mean over all B examples is the weighted one, and a short last batch counts as what it is. The weights
+come from the targets: they are the same under every coalition, and intervals take them as given.
 
 Axes: B examples, C classes, T tokens.
 """
@@ -109,10 +109,8 @@ def main_tensor(output: Any) -> Tensor:
     """
     if isinstance(output, Tensor):
         return output
-    if isinstance(output, Mapping) and isinstance(output.get("logits"), Tensor):
-        return output["logits"]
     # records of other libraries: what they call logits is known by its name alone
-    logits = getattr(output, "logits", None)
+    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
     if isinstance(logits, Tensor):
         return logits
     leaves = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
@@ -139,7 +137,8 @@ def _wanted(target: Any, metric: str) -> Tensor:
     """The target, which must be there."""
     if not isinstance(target, Tensor):
         raise InvalidArgument(
-            f"`batches` give {'no target' if target is None else f'a {type(target).__name__} as target'}, wanted a tensor "
+            f"`batches` give {'no target' if target is None else f'a {type(target).__name__} as target'}, wanted a "
+            f"tensor "
             f"for {metric}; give batches (inputs..., target), or say by `target=` where it is."
         )
     return target

@@ -11,16 +11,16 @@ At a weight w strictly between 0 and 1 the module gives off + w (on - off), tens
 lists, mappings or records known to `torch.utils._pytree` are taken apart. Where they hold anything but floating-point
 tensors and constants (indices, caches), the module is computed even while it is off, and that part is kept.
 
-"resample" is a baseline of the same distribution: within each batch, example i gets the output of example p(i) under the
-same coalition, p a fixed cyclic order of the batch that moves every example. So its values depend on how examples are
-grouped into batches; a batch of one example cannot be resampled.
+"resample" is a baseline of the same distribution: within each batch, example i gets the output of example p(i) under
+the same coalition, p a fixed cyclic order of the batch that moves every example. So its values depend on how examples
+are grouped into batches; a batch of one example cannot be resampled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -82,8 +82,10 @@ class ByFunction:
     needs_output = True
 
 
-Off: TypeAlias = "Zero | Identity | Mean | Resample | ByFunction | OffFunction"
-KINDS: dict[str, Zero | Identity | Mean | Resample] = {
+Off: TypeAlias = Zero | Identity | Mean | Resample | ByFunction
+OffLike: TypeAlias = "Off | OffFunction | OffKind"
+"""A kind, its name, or a function."""
+KINDS: dict[str, Off] = {
     "zero": Zero(),
     "identity": Identity(),
     "mean": Mean(),
@@ -91,7 +93,7 @@ KINDS: dict[str, Zero | Identity | Mean | Resample] = {
 }
 
 
-def off_of(off: Any) -> Any:
+def off_of(off: OffLike) -> Off:
     """The kind that a text or a function names.
 
     Raises:

@@ -1,12 +1,12 @@
 """Which way to evaluate the coalitions of a model: decided once per model, and said.
 
-Without a clock, before anything is evaluated: whether coalitions are stacked, for stacking rounds differently and a matrix
-keeps to its numerics. It is done where a pass is bound by dispatch (little work per operation), the model cannot be
-captured as a graph, and a trial against the plain loop agrees to 1e-6.
+Without a clock, before anything is evaluated: whether coalitions are stacked, for stacking rounds differently and a
+matrix keeps to its numerics. It is done where a pass is bound by dispatch (little work per operation), the model cannot
+be captured as a graph, and a trial against the plain loop agrees to 1e-6.
 
 With the clock: among ways that are bit-equal to the plain loop (the loop itself, replay, a graph), the fastest on the
-first coalitions, each checked bit by bit against the loop on them. As their values are the same, the clock cannot change
-a result. A job too short to earn back what preparing costs stays with the loop; time spent adds up over calls.
+first coalitions, each checked bit by bit against the loop on them. As their values are the same, the clock cannot
+change a result. A job too short to earn back what preparing costs stays with the loop; time spent adds up over calls.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from accredit.models.graph import Graph, NotCapturable
+from accredit.models.replay import NotReplayable, Replay
+
 from accredit.errors import InvalidArgument, StateMismatch
 from accredit.models.batches import ForwardPass
 from accredit.models.compare import bit_equal, largest_error
 from accredit.models.gate import Weights
-from accredit.models.graph import Graph, NotCapturable
 from accredit.models.inspection import Inspection, work_per_operation
 from accredit.models.loop import OneAfterAnother
 from accredit.models.mechanism import EXACT, Mechanism
 from accredit.models.memory import out_of_memory
-from accredit.models.replay import NotReplayable, Replay
 from accredit.models.stack import NotStackable, Stack
 from accredit.models.switchable import SwitchableModel
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from accredit.models.switchable import SwitchableModel
 
 
-class NotStackable(Exception):  # noqa: N818 - a fact about the model that the choice asks for
+class NotStackable(Exception):
     """Why coalitions of this model cannot go through it side by side."""
 
 
@@ -77,7 +77,7 @@ class Stack:
             if isinstance(leaf, Tensor):
                 if not leaf.dim() or len(leaf) != self.size * n_examples:
                     raise NotStackable(f"an output has the shape {tuple(leaf.shape)}, not one row per example")
-                pieces: Sequence[Any] = leaf.split(n_examples)
+                pieces: Sequence[Any] = torch.split(leaf, n_examples)
             else:
                 pieces = [leaf] * self.size
             for part, piece in zip(parts, pieces, strict=True):

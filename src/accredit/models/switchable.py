@@ -1,9 +1,9 @@
 """A model whose parts can be switched: the players, what off means, and single passes.
 
-Rules. A weight of 1 leaves a module alone, 0 switches it off, between them it blends (see `off`). Every call of a switched
-module is switched, also where it is called several times or stands in several places. Of nested players the outer one
-decides first: while it is off the inner one does not run, so that it changes nothing; while it is on or blended the inner
-one is switched inside it.
+Rules. A weight of 1 leaves a module alone, 0 switches it off, between them it blends (see `off`). Every call of a
+switched module is switched, also where it is called several times or stands in several places. Of nested players the
+outer one decides first: while it is off the inner one does not run, so that it changes nothing; while it is on or
+blended the inner one is switched inside it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from accredit.models.component import Components, ResolvedComponent, resolve
 from accredit.models.gate import SwitchedModule, Weights, gated, is_float, switched_modules, weights_of
 from accredit.models.guard import untouched
 from accredit.models.loop import OneAfterAnother
-from accredit.models.off import Mean, Off, OffKind
+from accredit.models.off import Mean, OffLike
 
 
 class SwitchableModel:
@@ -57,7 +57,7 @@ class SwitchableModel:
         model: nn.Module,
         components: Components,
         *,
-        off: Off | OffKind = "zero",
+        off: OffLike = "zero",
         reference: Batches | None = None,
         forward: Forward = default_forward,
         autocast: torch.dtype | None = None,
@@ -144,7 +144,8 @@ class SwitchableModel:
                 if [total.shape for total in totals] != [total.shape for total in earlier]:
                     raise InvalidArgument(
                         f"`off='mean'` of {each.path!r} got outputs of shapes {[tuple(t.shape) for t in tensors]} and "
-                        f"{[tuple(t.shape) for t in earlier]}, wanted one shape beside the examples; pass batches of one "
+                        f"{[tuple(t.shape) for t in earlier]}, wanted one shape beside the examples; pass batches of "
+                        f"one "
                         "length, or use another kind of off."
                     )
                 sums[id(each)] = [total + more for total, more in zip(earlier, totals, strict=True)]

@@ -2,8 +2,8 @@
 
 Axes: M coalitions, N players, B examples of all batches, K outputs.
 
-Memory: 8 M B per output for values per example, the outputs of a few coalitions on one batch, and at most `max_bytes` for
-results of parts that wait to be used again.
+Memory: 8 M B per output for values per example, the outputs of a few coalitions on one batch, and at most `max_bytes`
+for results of parts that wait to be used again.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ class ModelValue(PreparedEvaluation):
         names = [metric.output.name for metric in metrics]
         if not names or len(set(names)) != len(names):
             raise InvalidArgument(
-                f"`metrics` measure {names}, wanted at least one output and no name twice; pass metrics of different names."
+                f"`metrics` measure {names}, wanted at least one output and no name twice; pass metrics of different "
+                f"names."
             )
         if max_bytes < 0:
             raise InvalidArgument(f"`max_bytes` is {max_bytes}, wanted at least 0; pass a number of bytes.")
@@ -131,7 +132,7 @@ class ModelValue(PreparedEvaluation):
             InvalidArgument: the model, its components or the batches cannot be evaluated so.
             StateMismatch: values of these numerics cannot be given.
         """
-        with self.switchable.evaluating(), closing(iter(self.batches)) as batches:
+        with self.switchable.evaluating(), closing(self.batches.__iter__()) as batches:
             forward = self._forward_pass(next(batches))
             if self.inspection is None:
                 self.inspection = inspect(self.switchable, forward)
@@ -195,7 +196,8 @@ class ModelValue(PreparedEvaluation):
         if weighted.numerator.dim() != 1 or weighted.weight.shape != weighted.numerator.shape:
             on = coalition_names(self.switchable.players, np.array(coalition) > 0)
             raise EvaluationError(
-                f"metric {metric.output.name!r} returned the shape {tuple(weighted.numerator.shape)} for {on}, wanted one "
+                f"metric {metric.output.name!r} returned the shape {tuple(weighted.numerator.shape)} for {on}, "
+                f"wanted one "
                 "number per example of the batch; reduce over everything but the examples."
             )
         return weighted
@@ -229,7 +231,8 @@ class _Measurements:
             elif not torch.equal(weight, self.weights[output][-1]):
                 raise EvaluationError(
                     f"metric {output + 1} of {self.n_outputs} weighed {len(weight)} examples otherwise than for the "
-                    f"coalition before, wanted the same {len(self.weights[output][-1])} weights; let weights follow from "
+                    f"coalition before, wanted the same {len(self.weights[output][-1])} weights; let weights follow "
+                    f"from "
                     "targets alone."
                 )
             self.numerators[output][-1][at] = each.numerator.detach()
