@@ -255,6 +255,8 @@ class RewardNormalizer(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Transfer) -> None:
         saved = state_dict.get(f"{prefix}_extra_state")
         check_configuration(saved, self.get_extra_state(), names=("gamma", "min_effective_count"))
+        # theirs too before the returns are loaded: a refused state must not leave half of itself behind
+        self.statistics.check_state(state_dict, f"{prefix}statistics.")
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _apply(self, fn: Transfer, recurse: bool = True) -> Self:

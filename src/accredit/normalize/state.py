@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TypeAlias
 
 import torch
@@ -169,10 +169,22 @@ class Statistics(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Nothing to set: the configuration is verified before anything is loaded."""
 
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Transfer) -> None:
+    def check_state(self, state_dict: Mapping[str, Tensor], prefix: str = "") -> None:
+        """Refuse a state dict of another configuration, without loading anything.
+
+        Args:
+            state_dict: of a module that holds such statistics.
+            prefix: of their entries in it.
+
+        Raises:
+            StateMismatch: with every difference.
+        """
         check_configuration(
             state_dict.get(f"{prefix}_extra_state"), self.get_extra_state(), names=("horizon", "clip", "epsilon")
         )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Transfer) -> None:
+        self.check_state(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _apply(self, fn: Transfer, recurse: bool = True) -> Self:
