@@ -365,6 +365,20 @@ def test_a_file_of_a_killed_process_still_has_its_numerics(tmp_path):
     assert value.begun == [("stack of 16", 0)]
 
 
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_file_that_lost_its_end_still_has_its_numerics(tmp_path, saved):
+    """[R11] One that was saved, and one whose first call was killed at the very last moment."""
+    path = tmp_path / "matrix"
+    matrix = compute(Sorted("stack of 16"), path=None if saved else path)
+    if saved:
+        matrix.save(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    torn = CounterfactualMatrix.load(path, recover=True)
+    assert torn.provenance.stop_reason == "killed"
+    assert (torn.provenance.mechanism, torn.provenance.numerics) == ("", "stack of 16")
+    assert torch.equal(torn.values("value"), matrix.values("value"))
+
+
 def rewrite(path, change):
     """Every record through `change`, with new checksums, by the description of the format."""
     data = path.read_bytes()
@@ -423,6 +437,7 @@ def diverge(masks):
         (lambda masks: [masks[:20], masks[20:-1]], r"returned 61 coalitions in calls of \[20, 41\], wanted each"),
         (lambda masks: [masks, masks[:1]], r"returned 63 coalitions in calls of \[1, 62\]"),
         (lambda masks: [np.concatenate([masks[:1], masks[:-1]])], r"returned 62 coalitions in calls of \[62\]"),
+        (lambda masks: [np.pad(masks, ((0, 0), (0, 1)))], r"returned 62 coalitions in calls of \[62\]"),
         (lambda masks: [masks[:, :5]], r"returned 62 coalitions in calls of \[62\]"),
         (
             lambda masks: [masks, masks[:0]],
