@@ -1,0 +1,281 @@
+"""A traced graph made fit for running its parts in another order, some of them not at all.
+
+Traced operations run in the order of the model and may write in place. Here the parts of a graph are kept and shared, so
+a write must never reach a value that something else reads:
+
+    write                                              becomes
+    to a value that nothing reads afterwards           a write to a copy; `graph_segments` takes back needless copies
+    to a value of which other views are read later     kept, its whole neighbourhood must stay in one segment
+    to a parameter, a buffer or the batch              no graph
+    to the input of a player that is read later        no graph, for the write happens only while the player is on
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from accredit.models.graph_capture import NotCapturable
+from accredit.models.graph_marks import PORT, SWITCH
+
+CLONE = torch.ops.aten.clone.default
+AUTOCAST = "autocast"
+"""Key of `Node.meta`: arguments of the autocast context that the model opened around an operation."""
+_WRAPPED_AUTOCAST = "wrap_with_autocast"
+_WRAPPED_GRADIENTS = "wrap_with_set_grad_enabled"
+_CHECKS = {"_assert_tensor_metadata"}
+"""Operations without an output that may be left out: they check types, which are those of the trace."""
+
+
+class Storages:
+    """Which nodes share memory, as far as tracing shows.
+
+    Args:
+        nodes: of a traced graph.
+        links: pairs of nodes of which the first is to count as a view of the second.
+    """
+
+    def __init__(self, nodes: Sequence[fx.Node], links: Iterable[tuple[fx.Node, fx.Node]]) -> None:
+        # the storages are kept while they are named by their addresses, so that no address comes twice
+        kept = {node: [tensor.untyped_storage() for tensor in tensors_of(node)] for node in nodes}
+        parent: dict[int, int] = {}
+
+        def root(name: int) -> int:
+            while name in parent:
+                name = parent[name]
+            return name
+
+        for first, second in links:
+            for a, b in zip(kept[first], kept[second], strict=True):
+                if root(a._cdata) != root(b._cdata):
+                    parent[root(a._cdata)] = root(b._cdata)
+        self.names = {
+            node: tuple(dict.fromkeys(root(storage._cdata) for storage in storages)) for node, storages in kept.items()
+        }
+        self._kept = kept
+
+    def of(self, node: fx.Node) -> tuple[int, ...]:
+        """Names of the storages of the tensors of a node."""
+        return self.names[node]
+
+    def renew(self, nodes: Iterable[fx.Node], name: int) -> int:
+        """Give nodes another storage in place of this one; returns its name."""
+        new = -len(self.names)
+        for node in nodes:
+            if name in self.names[node]:
+                self.names[node] = tuple(new if each == name else each for each in self.names[node])
+        return new
+
+
+def tensors_of(node: fx.Node) -> list[Tensor]:
+    """The traced tensors of a node."""
+    return [leaf for leaf in pytree.tree_leaves(node.meta.get("val")) if isinstance(leaf, Tensor)]
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A graph without ports, whose writes are safe where `after` and `together` are kept to."""
+
+    graph: fx.Graph
+    storages: Storages
+    after: dict[fx.Node, list[fx.Node]]
+    """Writes that a node has to come after, beside its arguments."""
+    together: tuple[frozenset[fx.Node], ...]
+    """Nodes that have to be in one segment."""
+
+
+def rewrite(graph: fx.Graph) -> Rewritten:
+    """The graph with nested contexts opened up, ports out and writes made safe.
+
+    Raises:
+        NotCapturable: where that cannot be done.
+    """
+    flat = fx.Graph()
+    results = _flatten(graph, flat, {}, None)
+    flat.output(results)
+    for node in flat.nodes:
+        _check(node)
+    writes = _Writes(flat)
+    writes.make_safe()
+    _remove_ports(flat)
+    return Rewritten(flat, writes.true, writes.after, tuple(writes.together))
+
+
+def _flatten(source: fx.Graph, target: fx.Graph, values: dict[fx.Node, Any], autocast: Any) -> Any:
+    """Copy the nodes of a graph and of the graphs inside it; returns what it puts out."""
+    for node in source.nodes:
+        if node.op == "output":
+            return fx.map_arg(node.args[0], lambda each: values[each])
+        if node.op == "get_attr":
+            continue
+        if isinstance(node.target, torch._ops.HigherOrderOperator):
+            values[node] = _inner(node, target, values, autocast)
+        elif node.target is operator.getitem and not isinstance(values[node.args[0]], fx.Node):
+            values[node] = values[node.args[0]][node.args[1]]
+        else:
+            values[node] = target.node_copy(node, lambda each: values[each])
+            if autocast is not None:
+                values[node].meta[AUTOCAST] = autocast
+    raise AssertionError("a traced graph has no output")
+
+
+def _inner(node: fx.Node, target: fx.Graph, values: dict[fx.Node, Any], autocast: Any) -> Any:
+    """The nodes of a graph that stands inside a context."""
+    name = str(node.target.name()) if hasattr(node.target, "name") else str(node.target)
+    at = next((at for at, arg in enumerate(node.args) if isinstance(arg, fx.Node) and arg.op == "get_attr"), None)
+    if name not in (_WRAPPED_AUTOCAST, _WRAPPED_GRADIENTS) or at is None:
+        raise NotCapturable(f"it uses {name}")
+    inner = node.args[at]
+    assert isinstance(inner, fx.Node)
+    module = getattr(inner.graph.owning_module, str(inner.target))
+    if name == _WRAPPED_AUTOCAST:
+        autocast = tuple(node.args[:at])
+    placeholders = [each for each in module.graph.nodes if each.op == "placeholder"]
+    given = [values[arg] if isinstance(arg, fx.Node) else arg for arg in node.args[at + 1 :]]
+    inside = dict(zip(placeholders, given, strict=True))
+    return _flatten(_without(module.graph, placeholders), target, inside, autocast)
+
+
+def _without(graph: fx.Graph, placeholders: list[fx.Node]) -> Any:
+    """A view of the graph that passes over its placeholders, which have values already."""
+    skipped = set(placeholders)
+
+    class View:
+        nodes = [node for node in graph.nodes if node not in skipped]
+
+    return View
+
+
+def _check(node: fx.Node) -> None:
+    """Refuse what may differ from one run to the next, or is for its effect alone."""
+    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+        if node.op == "call_function" and node.target is not operator.getitem:
+            raise NotCapturable(f"it uses {node.target}")
+        return
+    operation = node.target
+    name = operation._schema.name.split("::")[-1]
+    if torch.Tag.nondeterministic_seeded in operation.tags and not _draws_nothing(node):
+        raise NotCapturable(f"{name} draws random numbers")
+    symbols = [leaf for leaf in pytree.tree_leaves(node.meta.get("val")) if isinstance(leaf, torch.SymInt)]
+    sizes = [size for tensor in tensors_of(node) for size in tensor.shape]
+    if symbols or any(isinstance(size, torch.SymInt) for size in sizes):
+        raise NotCapturable(f"the shape that {name} gives depends on the numbers")
+    if name.startswith(("_assert", "_print", "sym_constrain")) and name not in _CHECKS:
+        raise NotCapturable(f"it uses {name}")
+
+
+def _draws_nothing(node: fx.Node) -> bool:
+    """Whether an operation that can draw is called so that it does not."""
+    arguments = dict(_named_arguments(node))
+    switch_off = {"train": False, "training": False, "dropout_p": 0.0}
+    return any(arguments.get(name, not off) == off for name, off in switch_off.items())
+
+
+def _named_arguments(node: fx.Node) -> Iterator[tuple[str, Any]]:
+    """Arguments of an operation by the names of its schema, defaults included."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    for at, argument in enumerate(node.target._schema.arguments):
+        if at < len(node.args):
+            yield argument.name, node.args[at]
+        elif argument.name in node.kwargs:
+            yield argument.name, node.kwargs[argument.name]
+        elif argument.has_default_value():
+            yield argument.name, argument.default_value
+
+
+def written(node: fx.Node) -> list[fx.Node]:
+    """The arguments that an operation writes to."""
+    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+        return []
+    writes = {a.name for a in node.target._schema.arguments if a.alias_info is not None and a.alias_info.is_write}
+    if not writes:
+        return []
+    found = [value for name, value in _named_arguments(node) if name in writes and value is not None]
+    return [each for value in found for each in pytree.tree_leaves(value)]
+
+
+class _Writes:
+    """The writes of a graph, made safe one after another."""
+
+    def __init__(self, graph: fx.Graph) -> None:
+        self.graph = graph
+        self.nodes = list(graph.nodes)
+        self.order = {node: at for at, node in enumerate(self.nodes)}
+        self.after: dict[fx.Node, list[fx.Node]] = {}
+        self.together: list[frozenset[fx.Node]] = []
+        ports = [(node, node.args[0], node.args[1]) for node in self.nodes if node.target is PORT]
+        switches = [node for node in self.nodes if node.target is SWITCH]
+        self.true = Storages(self.nodes, [(port, source) for port, source, _ in ports])
+        # what a module gives may be what it was given, so that a write to the one reaches the other
+        links = [(port, source) for port, source, linked in ports if linked]
+        links += [(node, node.args[at]) for node in switches for at in (0, 1)]
+        self.reach = Storages(self.nodes, links)
+
+    def make_safe(self) -> None:
+        """Every write in the order of the graph."""
+        for node in self.nodes:
+            targets = written(node)
+            if len(targets) > 1:
+                raise NotCapturable(f"{node.target} writes to several tensors")
+            if targets:
+                self._make_safe(node, targets[0])
+
+    def _make_safe(self, node: fx.Node, target: fx.Node) -> None:
+        """One write."""
+        (storage,) = self.reach.of(target)
+        members = [each for each in self.nodes[: self.order[node]] if storage in self.reach.of(each)]
+        if any(each.op == "placeholder" for each in members):
+            raise NotCapturable(f"{node.target} writes to the batch, a parameter or a buffer")
+        now = self.order[node]
+        later = [each for each in members if each is not target and any(self._at(user) > now for user in each.users)]
+        if not later:
+            self._copy_first(node, target)
+            return
+        if any(near.target in (PORT, SWITCH) for each in members for near in (each, *each.users)):
+            raise NotCapturable(f"{node.target} writes to what goes into or comes out of a player and is used again")
+        # the users of every member after the write see what it wrote
+        for each in members:
+            for user in each.users:
+                if self._at(user) > now:
+                    self.after.setdefault(user, []).append(node)
+        readers = [user for each in members for user in each.users if self._at(user) < now]
+        self.together.append(frozenset([node, *members, *readers]))
+
+    def _at(self, node: fx.Node) -> int:
+        """Place in the order of the model; copies that were put in stand where the write is."""
+        return self.order.get(node, -1)
+
+    def _copy_first(self, node: fx.Node, target: fx.Node) -> None:
+        """Let an operation write to a copy, and what follows read it."""
+        now = self.order[node]
+        with self.graph.inserting_before(node):
+            copy = self.graph.call_function(CLONE, (target,))
+        copy.meta.update(target.meta, for_write=True)
+        node.replace_input_with(target, copy)
+        # nothing else of this storage is read from here on
+        for storages in (self.true, self.reach):
+            (old,) = storages.of(target)
+            storages.names[copy] = (storages.renew(self.nodes[now:], old),)
+        result = node if isinstance(node.meta.get("val"), Tensor) else copy
+        for user in list(target.users):
+            if user is not copy and self._at(user) > now:
+                user.replace_input_with(target, result)
+                if result is copy:
+                    self.after.setdefault(user, []).append(node)
+        if result is copy:
+            self.together.append(frozenset([node, copy]))
+
+
+def _remove_ports(graph: fx.Graph) -> None:
+    """Let what is behind a port read what is before it."""
+    for node in list(graph.nodes):
+        if node.target is PORT:
+            source = node.args[0]
+            node.replace_all_uses_with(source)
+            graph.erase_node(node)
