@@ -1,0 +1,246 @@
+"""Evaluating many coalitions of an unmodified eager model without computing again what did not change.
+
+The model runs once per coalition as it is written, with all its branches, caches and side effects; but a function of
+torch, or a module without players, that meets the same arguments as in an earlier pass gives the tensors of that pass. So
+results equal those of one pass after another bit by bit. The idea is that of value numbering in compilers (Cocke, 1970),
+on values instead of expressions.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as module_hooks
+from torch.utils import _pytree as pytree
+
+from accredit.models.batches import ForwardPass
+from accredit.models.gate import SwitchedModule, Weights, gated, signature
+from accredit.models.guard import RandomState
+from accredit.models.loop import output_at
+from accredit.models.replay_agreement import Agreement
+from accredit.models.replay_keys import UNKEYABLE
+from accredit.models.replay_mode import ReplayMode, Rules
+from accredit.models.replay_modules import Effects, Part, attributes_watched, forwards_replaced, parts_without_players
+from accredit.models.replay_recorder import MISSING, Call, Recorder
+from accredit.models.replay_store import NotReplayable, Store
+
+if TYPE_CHECKING:
+    from accredit.models.switchable import SwitchableModel
+
+__all__ = ["NotReplayable", "Replay"]
+
+
+class Replay:
+    """Passes that share what they have in common, on any eager model.
+
+    Memory: `max_bytes` for tensors that wait for a later pass, beside what a single pass needs.
+
+    Args:
+        switchable: the model and its players.
+        max_bytes: of tensors that are kept between passes; with less, more is computed again.
+
+    Example:
+        >>> from accredit.models.switchable import SwitchableModel
+        >>> switchable = SwitchableModel(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)), ["0", "2"])
+        >>> replay, batch = Replay(switchable, max_bytes=1 << 20), torch.ones(1, 2)
+        >>> with switchable.evaluating():
+        ...     forward = ForwardPass(switchable.model, switchable.forward, batch)
+        ...     print([output.shape for output in replay.outputs(forward, [(1.0, 1.0), (1.0, 0.0)])])
+        [torch.Size([1, 1]), torch.Size([1, 1])]
+        >>> replay.hits
+        2
+    """
+
+    name = "replay"
+
+    def __init__(self, switchable: SwitchableModel, *, max_bytes: int) -> None:
+        self.switchable = switchable
+        self.max_bytes = max_bytes
+        self.peak_bytes = 0
+        """Most that was kept at once, over all calls of `outputs`."""
+        self.hits = 0
+        """Calls of functions and modules that were answered without computing."""
+        self.misses = 0
+        """Calls that were computed and recorded."""
+        self._rules: Rules = {}
+
+    def outputs(self, forward: ForwardPass, coalitions: Sequence[Weights]) -> Iterator[Any]:
+        """Output of the model for each coalition in turn; sorted ones share most.
+
+        Raises:
+            NotReplayable: the model draws random numbers, writes into its parameters, buffers or inputs, uses tensors of
+                its own kind or has players that set weights; what was given out before is right.
+        """
+        if self.switchable.has_setters:
+            raise NotReplayable("players that set weights change what replay cannot see")
+        if module_hooks._global_forward_hooks or module_hooks._global_forward_pre_hooks:
+            raise NotReplayable("hooks on all modules would not run for modules that are not called")
+        agreement = Agreement(coalitions)
+        recorder = Recorder(agreement, Store(agreement, self.max_bytes))
+        passes = _Passes(self.switchable, recorder, self._rules)
+        passes.meet_constants(forward.batch)
+        with passes.watching():
+            for number in range(len(coalitions)):
+                output = passes.run(forward, number)
+                self.peak_bytes = max(self.peak_bytes, recorder.store.peak_bytes)
+                self.hits, self.misses = self.hits + recorder.hits, self.misses + recorder.misses
+                recorder.hits = recorder.misses = 0
+                yield output
+
+
+class _Passes:
+    """The passes over one batch."""
+
+    def __init__(self, switchable: SwitchableModel, recorder: Recorder, rules: Rules) -> None:
+        self.switchable = switchable
+        self.model = switchable.model
+        self.recorder = recorder
+        self.store = recorder.store
+        self.mode = ReplayMode(recorder, rules)
+        self.weights: Weights = ()
+        self._thread = threading.get_ident()
+        self._computing = 0
+        """How many values are being computed, within which nothing may ask for the weights."""
+        self._parts: dict[int, Part] = {}
+        self._containers = containers(self.model)
+
+    def meet_constants(self, batch: Any) -> None:
+        """Know what is the same in every pass: the input, and all tensors that hang on the model."""
+        tensors = [*self.model.parameters(), *self.model.buffers(), *pytree.tree_leaves(batch)]
+        for module in self.model.modules():
+            tensors.extend(pytree.tree_leaves([value for value in vars(module).values() if type(value) in _HOLDERS]))
+        for tensor in tensors:
+            if isinstance(tensor, Tensor) and tensor.layout is torch.strided and not tensor.is_inference():
+                self.store.meet_constant(tensor)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Answer calls of modules."""
+        players = {id(each.module) for each in self.switchable.switched}
+        with gated(self.model, self.switchable.switched, self._switch):
+            for each in self.switchable.switched:
+                nested = any(id(inner) in players for inner in each.module.modules() if inner is not each.module)
+                part = self._parts[id(each.module)] = Part(each.module, each.run)
+                part.stepwise |= nested
+            modules = parts_without_players(self.model, players)
+            with forwards_replaced(modules, self._wrapped), attributes_watched(self._attribute_set):
+                yield
+
+    def run(self, forward: ForwardPass, number: int) -> Any:
+        """One pass."""
+        self.recorder.agreement.begin(number)
+        self.weights = self.recorder.agreement.coalitions[number]
+        drawn = RandomState.now()
+        with self.mode:
+            output = forward()
+        if self.mode.refused is not None:
+            raise self.mode.refused
+        if drawn != RandomState.now():
+            raise NotReplayable("`forward` draws random numbers")
+        self._hand_out(output)
+        self.recorder.end_pass()
+        return output
+
+    def _hand_out(self, output: Any) -> None:
+        """Keep no tensor that the caller gets, for the caller may write into it."""
+        for leaf in pytree.tree_leaves(output):
+            memory = self.store.memory_of(leaf) if isinstance(leaf, Tensor) else None
+            if memory is not None and not memory.constant:
+                self.store.protect(memory)
+
+    def _wrapped(self, module: nn.Module, run: Any) -> Any:
+        """The forward of a module without players."""
+        part = self._parts[id(module)] = Part(module, run)
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if part.stepwise or not self.mode.active or threading.get_ident() != self._thread:
+                return run(*args, **kwargs)
+            return self._as_one_value(part, part, args, kwargs)
+
+        return forward
+
+    def _as_one_value(self, part: Part, head: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What a module gives, computed only if it was not before."""
+        call = self.recorder.prepare(head, args, kwargs)
+        if isinstance(call, Call):
+            found = self.recorder.find(call)
+            if found is not MISSING:
+                return found
+            return self._computed(part, call, args, kwargs, lambda: part.run(*args, **kwargs))
+        if part.opaque or (part.checked and call != UNKEYABLE):
+            with self.mode.passive():
+                return part.run(*args, **kwargs)
+        return part.run(*args, **kwargs)
+
+    def _computed(self, part: Part, call: Call, args: Any, kwargs: Any, compute: Any) -> Any:
+        """Compute the value of a module with nothing looking on, and record it if that is all it does."""
+        before = None if part.checked else Effects(part.module, (args, kwargs))
+        self._computing += 1
+        try:
+            with self.mode.passive():
+                result = compute()
+        finally:
+            self._computing -= 1
+        if before is not None:
+            part.checked = True
+            if before != Effects(part.module, (args, kwargs)):
+                part.stepwise = True
+        if part.stepwise:
+            self.recorder.leaves_arguments(call)
+        elif not self.recorder.record(call, result):
+            part.stepwise = not part.opaque
+        return result
+
+    def _switch(self, each: SwitchedModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What a switched module gives."""
+        weight = self.weights[each.player]
+        if self._computing or threading.get_ident() != self._thread:
+            self.mode.refused = NotReplayable("a player is called out of a module that does not contain it")
+            raise self.mode.refused
+        part = self._parts[id(each.module)]
+        if part.stepwise or not self.mode.active:
+            return output_at(weight, each, args, kwargs)
+        call = self.recorder.prepare((part, weight), args, kwargs, 1 << each.player)
+        if isinstance(call, Call):
+            found = self.recorder.find(call)
+            if found is not MISSING:
+                return found
+            return self._computed(part, call, args, kwargs, lambda: self._value_at(weight, part, each, args, kwargs))
+        if part.opaque or (part.checked and call != UNKEYABLE):
+            with self.mode.passive():
+                return output_at(weight, each, args, kwargs)
+        return output_at(weight, each, args, kwargs)
+
+    def _value_at(
+        self, weight: float, part: Part, each: SwitchedModule, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """What a switched module gives at a weight."""
+        known = each.templates.get(signature((args, kwargs)))
+        output = output_at(weight, each, args, kwargs)
+        if known is not None and each.templates[signature((args, kwargs))] != known:
+            raise NotReplayable(f"the shape of the output of {each.path!r} depends on the numbers")
+        return output
+
+    def _attribute_set(self, module: nn.Module) -> None:
+        """Look into a module that changes from now on, and into all that contain it."""
+        for container in self._containers.get(id(module), ()):
+            part = self._parts.get(id(container))
+            if part is not None and not part.opaque:
+                part.stepwise = True
+
+
+_HOLDERS = (Tensor, nn.Parameter, list, tuple, dict)
+
+
+def containers(model: nn.Module) -> dict[int, list[nn.Module]]:
+    """By the id of a module, all modules that it is in, itself among them."""
+    found: dict[int, list[nn.Module]] = {}
+    for container in model.modules():
+        for module in container.modules():
+            found.setdefault(id(module), []).append(container)
+    return found
