@@ -51,7 +51,7 @@ class RandomState:
             torch.equal(self.cpu, other.cpu)
             and len(self.cuda) == len(other.cuda)
             and all(map(torch.equal, self.cuda, other.cuda))
-            and str(self.numpy[1:]) == str(other.numpy[1:])
+            and self.numpy[2:] == other.numpy[2:]
             and bool((self.numpy[1] == other.numpy[1]).all())
             and self.python == other.python
         )

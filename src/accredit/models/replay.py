@@ -135,12 +135,13 @@ class _Passes:
         """One pass."""
         self.recorder.agreement.begin(number)
         self.weights = self.recorder.agreement.coalitions[number]
-        drawn = RandomState.now()
+        # a pass that draws is refused before its output is given, so that no earlier one can have kept a draw
+        generators, everything = _generators(), RandomState.now() if number == 0 else None
         with self.mode:
             output = forward()
         if self.mode.refused is not None:
             raise self.mode.refused
-        if drawn != RandomState.now():
+        if not all(map(torch.equal, generators, _generators())) or everything not in (None, RandomState.now()):
             raise NotReplayable("`forward` draws random numbers")
         self._hand_out(output)
         self.recorder.end_pass()
@@ -232,6 +233,11 @@ class _Passes:
             part = self._parts.get(id(container))
             if part is not None and not part.opaque:
                 part.stepwise = True
+
+
+def _generators() -> list[Tensor]:
+    """State of the generators of torch, cheap enough to look at in every pass."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ())]
 
 
 _HOLDERS = (Tensor, nn.Parameter, list, tuple, dict)
