@@ -25,7 +25,7 @@ from stable_baselines3.common.vec_env import (  # noqa: E402
 from stable_baselines3.common.vec_env import VecNormalize as TheirVecNormalize  # noqa: E402
 
 from accredit.errors import InvalidArgument  # noqa: E402
-from accredit.integrations.stable_baselines3 import VecNormalize  # noqa: E402
+from accredit.integrations.stable_baselines3 import VecNormalize, take_over_vec_normalize  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -349,7 +349,7 @@ def test_a_live_wrapper_of_theirs_is_taken_over(name: str) -> None:
     theirs.reset()
     for _ in range(50):
         theirs.step(np.zeros((2, 2)))
-    ours = VecNormalize.take_over(theirs)
+    ours = take_over_vec_normalize(theirs)
     original = theirs.get_original_obs()
     for key, entry in entries(ours.normalize_obs(original)).items():
         np.testing.assert_allclose(entry, entries(theirs.normalize_obs(original))[key], rtol=1e-3, atol=1e-3)
@@ -367,6 +367,6 @@ def test_a_live_wrapper_of_theirs_is_taken_over(name: str) -> None:
 
 def test_a_wrapper_of_theirs_that_leaves_observations_alone_is_taken_over() -> None:
     """[R37]"""
-    ours = VecNormalize.take_over(TheirVecNormalize(plain(spaces.Discrete(4)), norm_obs=False))
+    ours = take_over_vec_normalize(TheirVecNormalize(plain(spaces.Discrete(4)), norm_obs=False))
     assert ours.reset().shape == (1,)
     assert int(ours.ret_rms.count) == 0

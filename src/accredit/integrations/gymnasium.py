@@ -19,15 +19,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from accredit.errors import InvalidArgument
-from accredit.integrations.observation_spaces import (
-    SpaceNormalizer,
-    batch_of_one,
-    normalized_space,
-    normalizer_over,
-    to_arrays,
-    to_tensors,
-)
-from accredit.integrations.running_statistics import as_tensor
+from accredit.integrations.observation_spaces import SpaceNormalizer, each_part, normalized_space, normalizer_over
+from accredit.integrations.running_statistics import as_floats, as_tensor
 from accredit.normalize.observation import RunningMeanStd
 from accredit.normalize.reward import RewardNormalizer
 
@@ -186,10 +179,11 @@ class NormalizeVectorObservation(VectorWrapper[Any, Any, Any, Any, Any]):
         return self._normalize(observations), rewards, terminated, truncated, info
 
     def _normalize(self, observations: Any, mask: torch.Tensor | None = None) -> Any:
-        x = to_tensors(observations, self.statistics)
+        statistics = self.statistics
+        x = each_part(observations, statistics, as_tensor)
         if self.update_running_mean:
-            self.statistics.update(x, mask)
-        return to_arrays(self.statistics.normalize(x))
+            statistics.update(x, mask)
+        return each_part(statistics.normalize(x), statistics, as_floats)
 
 
 class NormalizeVectorReward(VectorWrapper[Any, Any, Any, Any, Any]):
@@ -251,10 +245,10 @@ class NormalizeVectorReward(VectorWrapper[Any, Any, Any, Any, Any]):
 
 def _normalize_one(observation: Any, statistics: SpaceNormalizer, *, update: bool) -> Any:
     """Normalize the observation of one environment, after it was taken in."""
-    x = to_tensors(observation, statistics)
+    x = each_part(observation, statistics, as_tensor)
     if update:
-        statistics.update(batch_of_one(x))
-    return to_arrays(statistics.normalize(x))
+        statistics.update(each_part(x, statistics, lambda part: part.unsqueeze(0)))
+    return each_part(statistics.normalize(x), statistics, as_floats)
 
 
 def _reward_normalizer(

@@ -7,15 +7,14 @@ Axes: E environments.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
-from torch import Tensor, nn
+from torch import nn
 
 from accredit.errors import InvalidArgument
-from accredit.integrations.running_statistics import as_floats, as_tensor
 from accredit.normalize.nested import ChannelNormalizer, NestedNormalizer
 from accredit.normalize.observation import RunningMeanStd
 
@@ -52,40 +51,48 @@ def normalizer_over(space: Space | None, *, epsilon: float) -> SpaceNormalizer:
 
 
 def _over(space: Space | None, epsilon: float) -> SpaceNormalizer | None:
-    if isinstance(space, spaces.Box):
-        return RunningMeanStd(space.shape, epsilon=epsilon)
-    if isinstance(space, spaces.Dict):
-        by_name = {name: _over(part, epsilon) for name, part in space.items()}
-        boxes = {name: part for name, part in by_name.items() if part is not None}
-        return NestedNormalizer(boxes) if boxes else None
+    entries = _entries(space)
+    if entries is None:
+        return RunningMeanStd(space.shape, epsilon=epsilon) if isinstance(space, spaces.Box) else None
+    parts = {name: _over(entry, epsilon) for name, entry in entries.items()}
+    if not any(parts.values()):
+        return None
     if isinstance(space, spaces.Tuple):
-        by_place = [_over(part, epsilon) for part in space]
-        return NestedNormalizer(by_place) if any(part is not None for part in by_place) else None
+        return NestedNormalizer(list(parts.values()))
+    return NestedNormalizer({name: part for name, part in parts.items() if part is not None})
+
+
+def _entries(space: Space | None) -> dict[str, Space] | None:
+    """Entries of a Dict by name, of a Tuple by index as text; None for what has none."""
+    if isinstance(space, spaces.Dict):
+        return dict(space.items())
+    if isinstance(space, spaces.Tuple):
+        return {str(index): entry for index, entry in enumerate(space)}
     return None
 
 
-def normalized_space(space: Space | None, normalizer: nn.Module | None, *, place: str = "observations") -> Space:
+def normalized_space(space: Space | None, normalizer: nn.Module, *, place: str = "observations") -> Space:
     """The space that normalized observations lie in: float32 within the clip bound, where there is a normalizer.
 
     Args:
         space: of one environment.
-        normalizer: what it is normalized by; None where it passes through.
+        normalizer: what it is normalized by.
         place: of the space, for error messages.
 
     Raises:
         InvalidArgument: a normalizer for another kind or shape of observation.
     """
     if isinstance(normalizer, NestedNormalizer):
-        return _normalized_parts(space, normalizer, place)
-    if normalizer is None and space is not None:
-        return space
-    if not isinstance(normalizer, RunningMeanStd | ChannelNormalizer) or not isinstance(space, spaces.Box):
+        return _normalized_entries(space, normalizer, place)
+    # statistics of images are of their channels alone
+    axis = normalizer.axis if isinstance(normalizer, ChannelNormalizer) else None
+    statistics = normalizer if axis is None else normalizer.statistics
+    if not isinstance(statistics, RunningMeanStd) or not isinstance(space, spaces.Box):
         raise InvalidArgument(
             f"`statistics` are a {type(normalizer).__name__}, but {place} lie in {space}; pass a RunningMeanStd or "
             "ChannelNormalizer for a Box, a NestedNormalizer for a Dict or Tuple."
         )
-    statistics = normalizer if isinstance(normalizer, RunningMeanStd) else normalizer.statistics
-    shape = space.shape if isinstance(normalizer, RunningMeanStd) else (space.shape[normalizer.axis],)
+    shape = space.shape if axis is None else (space.shape[axis],)
     if statistics.shape != shape:
         raise InvalidArgument(
             f"`statistics` have shape {statistics.shape}, but {place} have shape {shape}; build them for that shape."
@@ -93,56 +100,33 @@ def normalized_space(space: Space | None, normalizer: nn.Module | None, *, place
     return spaces.Box(-statistics.clip, statistics.clip, space.shape, np.float32)
 
 
-def _normalized_parts(space: Space | None, normalizer: NestedNormalizer, place: str) -> Space:
-    entries: Iterable[tuple[str, Space]]
-    if isinstance(space, spaces.Dict) and normalizer.by_name:
-        entries = list(space.items())
-    elif isinstance(space, spaces.Tuple) and not normalizer.by_name:
-        entries = [(str(index), part) for index, part in enumerate(space)]
-    else:
+def _normalized_entries(space: Space | None, normalizer: NestedNormalizer, place: str) -> Space:
+    entries = _entries(space)
+    if space is None or entries is None or isinstance(space, spaces.Dict) != normalizer.by_name:
         kind = "names" if normalizer.by_name else "places"
         raise InvalidArgument(
             f"`statistics` are a NestedNormalizer by {kind}, but {place} lie in {space}; pass one by names for a Dict, "
             "one by places for a Tuple."
         )
-    missing = normalizer.modules_of.keys() - {name for name, _ in entries}
+    missing = sorted(normalizer.modules_of.keys() - entries.keys())
     if missing:
         raise InvalidArgument(
-            f"`statistics` normalize {', '.join(sorted(missing))}, but {place} have "
-            f"{', '.join(name for name, _ in entries)}; build them for those entries."
+            f"`statistics` normalize {', '.join(missing)}, but {place} have {', '.join(entries)}; build them for those "
+            "entries."
         )
-    parts = {name: normalized_space(part, normalizer.part(name), place=f"{place}[{name}]") for name, part in entries}
-    return spaces.Dict(parts) if normalizer.by_name else spaces.Tuple(tuple(parts.values()))
+    for name, entry in entries.items():
+        part = normalizer.part(name)
+        if part is not None:
+            entries[name] = normalized_space(entry, part, place=f"{place}[{name}]")
+    return spaces.Dict(entries) if normalizer.by_name else spaces.Tuple(tuple(entries.values()))
 
 
-def to_tensors(observation: Any, normalizer: nn.Module | None) -> Any:
-    """Arrays as tensors where there is a normalizer; the rest as it is."""
+def each_part(observation: Any, normalizer: nn.Module | None, function: Callable[[Any], Any]) -> Any:
+    """The observation with a function applied to every part that has a normalizer; the rest as it is."""
     if normalizer is None:
         return observation
     if not isinstance(normalizer, NestedNormalizer):
-        return as_tensor(observation)
+        return function(observation)
     if normalizer.by_name:
-        return {name: to_tensors(entry, normalizer.part(name)) for name, entry in observation.items()}
-    return tuple(to_tensors(entry, normalizer.part(str(index))) for index, entry in enumerate(observation))
-
-
-def to_arrays(observation: Any) -> Any:
-    """Tensors as float32 arrays, as a policy is fed; the rest as it is."""
-    if isinstance(observation, Tensor):
-        return as_floats(observation)
-    if isinstance(observation, dict):
-        return {name: to_arrays(entry) for name, entry in observation.items()}
-    if isinstance(observation, tuple):
-        return tuple(to_arrays(entry) for entry in observation)
-    return observation
-
-
-def batch_of_one(observation: Any) -> Any:
-    """Every tensor with a batch axis of 1 in front."""
-    if isinstance(observation, Tensor):
-        return observation.unsqueeze(0)
-    if isinstance(observation, dict):
-        return {name: batch_of_one(entry) for name, entry in observation.items()}
-    if isinstance(observation, tuple):
-        return tuple(batch_of_one(entry) for entry in observation)
-    return observation
+        return {name: each_part(entry, normalizer.part(name), function) for name, entry in observation.items()}
+    return tuple(each_part(entry, normalizer.part(str(index)), function) for index, entry in enumerate(observation))

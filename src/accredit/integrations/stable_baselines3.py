@@ -26,6 +26,7 @@ from torch import Tensor
 
 from accredit.errors import StateMismatch
 from accredit.integrations.running_statistics import as_floats, as_tensor, take_over
+from accredit.normalize.checks import check_settings
 from accredit.normalize.observation import RunningMeanStd
 from accredit.normalize.reward import RewardNormalizer
 
@@ -64,6 +65,14 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
     Raises:
         ValueError: from theirs: observations that are neither a Box nor a dictionary of them, or keys without one.
         InvalidArgument: a clip, gamma or epsilon out of range.
+
+    Example:
+        >>> import gymnasium
+        >>> from stable_baselines3.common.vec_env import DummyVecEnv
+        >>> env = VecNormalize(DummyVecEnv([lambda: gymnasium.make("CartPole-v1")] * 2))
+        >>> observations = env.reset()
+        >>> observations.dtype, int(env.obs_rms.count)
+        (dtype('float32'), 2)
     """
 
     def __init__(
@@ -92,14 +101,11 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
         if norm_obs:
             spaces = venv.observation_space
             keys = self.norm_obs_keys
-            self.obs_rms = {key: self._over(spaces[key].shape) for key in keys} if keys else self._over(spaces.shape)
-        self._scale_rewards()
-
-    def _over(self, shape: tuple[int, ...]) -> RunningMeanStd:
-        return RunningMeanStd(shape, clip=self.clip_obs, epsilon=self.epsilon)
-
-    def _scale_rewards(self) -> None:
-        self.rewards = RewardNormalizer(self.num_envs, gamma=self.gamma, clip=self.clip_reward, epsilon=self.epsilon)
+            # `_parts` gives them the clip and epsilon of the wrapper
+            over = {key: RunningMeanStd(spaces[key].shape) for key in keys or ()}
+            self.obs_rms = over or RunningMeanStd(spaces.shape)
+        check_settings(horizon=None, clip=clip_obs, epsilon=epsilon)
+        self.rewards = _reward_normalizer(self)
         # a view: what theirs calls by this name
         self.returns = self.rewards.returns.numpy()
 
@@ -186,22 +192,20 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
         """Wrap another environment, after a copy that came without one."""
         super().set_venv(venv)
         statistics = self.ret_rms
-        self._scale_rewards()
+        self.rewards = _reward_normalizer(self)
+        self.returns = self.rewards.returns.numpy()
         self.ret_rms = statistics
 
     def save(self, save_path: str | PathLike[str]) -> None:
         """Write statistics and settings, as tensors and plain types."""
         torch.save(
             {
-                "settings": self._settings(),
+                "settings": {name: self.__dict__[name] for name in _SETTINGS},
                 "observations": {key: statistics.state_dict() for key, statistics in self._parts().items()},
                 "rewards": self._current_rewards().statistics.state_dict(),
             },
             save_path,
         )
-
-    def _settings(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in _SETTINGS}
 
     @classmethod
     def load(cls, load_path: str | PathLike[str], venv: VecEnv) -> Self:
@@ -224,18 +228,24 @@ class VecNormalize(TheirVecNormalize):  # type: ignore[misc]
         self.ret_rms.load_state_dict(saved["rewards"])
         return self
 
-    @classmethod
-    def take_over(cls, theirs: TheirVecNormalize) -> Self:
-        """One of ours around the environment of a live one of theirs, with its settings, statistics and returns.
 
-        The phantom sample that theirs began with is taken out.
-        """
-        self = cls(theirs.venv, **{name: theirs.__dict__[name] for name in _SETTINGS})
-        if theirs.norm_obs:
-            old = theirs.obs_rms
-            self.obs_rms = (
-                {key: take_over(one) for key, one in old.items()} if isinstance(old, dict) else take_over(old)
-            )
-        self.ret_rms = take_over(theirs.ret_rms)
-        self.rewards.returns.copy_(as_tensor(theirs.returns))
-        return self
+def take_over_vec_normalize(theirs: TheirVecNormalize) -> VecNormalize:
+    """One of ours around the environment of a live one of theirs, with its settings, statistics and returns.
+
+    Args:
+        theirs: its environment is used on; the phantom sample that its statistics began with is taken out.
+
+    Returns:
+        A wrapper that stands where theirs stood.
+    """
+    ours = VecNormalize(theirs.venv, **{name: theirs.__dict__[name] for name in _SETTINGS})
+    if theirs.norm_obs:
+        old = theirs.obs_rms
+        ours.obs_rms = {key: take_over(one) for key, one in old.items()} if isinstance(old, dict) else take_over(old)
+    ours.ret_rms = take_over(theirs.ret_rms)
+    ours.rewards.returns.copy_(as_tensor(theirs.returns))
+    return ours
+
+
+def _reward_normalizer(env: VecNormalize) -> RewardNormalizer:
+    return RewardNormalizer(env.num_envs, gamma=env.gamma, clip=env.clip_reward, epsilon=env.epsilon)
