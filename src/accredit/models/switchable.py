@@ -44,7 +44,7 @@ class SwitchableModel:
         InvalidArgument: no component, a module in two of them, "mean" without a reference.
 
     Example:
-        >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)).eval()
         >>> switchable = SwitchableModel(model, {"first": "0", "last": "2"})
         >>> switchable.players
         ('first', 'last')

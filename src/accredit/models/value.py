@@ -15,15 +15,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from accredit.attribution.coalition import coalition_names
 from accredit.attribution.output import Output
 from accredit.attribution.prepared import PreparedEvaluation, cut
-from accredit.attribution.protocols import MaskArray
+from accredit.attribution.protocols import FloatArray, MaskArray
 from accredit.errors import EvaluationError, InvalidArgument, OutOfMemory
 from accredit.models.batches import Batches, CheckedBatches, ForwardPass, default_target
-from accredit.models.gate import Weights
+from accredit.models.gate import Weights, weights_of
+from accredit.models.guard import RandomState
 from accredit.models.inspection import Inspection, inspect, reseeded
 from accredit.models.memory import out_of_memory
 from accredit.models.metrics import Metric, Weighted
@@ -105,6 +107,7 @@ class ModelValue(PreparedEvaluation):
         self.progress = progress
         self.choice = Choice(switchable, sharing=sharing, max_bytes=max_bytes)
         self.inspection: Inspection | None = None
+        self.generators: RandomState | None = None
 
     @property
     def outputs(self) -> tuple[Output, ...]:
@@ -136,29 +139,34 @@ class ModelValue(PreparedEvaluation):
             forward = self._forward_pass(next(batches))
             if self.inspection is None:
                 self.inspection = inspect(self.switchable, forward)
+                if self.inspection.draws:
+                    # one state for every pass, or a value would depend on what was evaluated before it and where
+                    self.generators = RandomState.now()
             return self.choice.begin(self._drawing_alike(forward), self.inspection, numerics)
 
     def calls(self, masks: MaskArray, most: int) -> list[MaskArray]:
         """Masks [M, N] so that neighbours agree on the players that are executed first; all on in front."""
         return cut(masks[self.sorted_rows(masks)], most)
 
-    def sorted_rows(self, masks: MaskArray) -> np.ndarray:
-        """Rows [M] of masks [M, N], lexicographically: first executed player most significant, on before off."""
+    def sorted_rows(self, masks: MaskArray | FloatArray) -> NDArray[np.intp]:
+        """Rows [M] of masks or weights [M, N], sorted: first executed player most significant, on before off."""
         order = self.inspection.order if self.inspection else range(masks.shape[1])
-        return np.lexsort([~masks[:, player] for player in reversed(order)])
+        return np.lexsort([-masks[:, player].astype(np.float64) for player in reversed(order)])
 
     def __call__(self, masks: Tensor) -> Mapping[str, Tensor]:
-        """Values of masks [M, N], bool: per output [M, B], or [M] where values are not given per example."""
-        if masks.dim() != 2 or masks.shape[1] != len(self.switchable.players) or masks.dtype != torch.bool:
+        """Values of masks [M, N], bool or weights from 0 to 1: per output [M, B], or [M] where not per example."""
+        given = masks.dtype == torch.bool or masks.is_floating_point()
+        if masks.dim() != 2 or masks.shape[1] != len(self.switchable.players) or not given:
             raise InvalidArgument(
-                f"`masks` has the shape {tuple(masks.shape)} and {masks.dtype}, wanted bool of shape (coalitions, "
+                f"`masks` has the shape {tuple(masks.shape)} and {masks.dtype}, wanted bool, or weights, of shape "
+                f"(coalitions, "
                 f"{len(self.switchable.players)}); pass a row per coalition and a column per player."
             )
         if self.inspection is None:
             self.begin(None)
-        array = masks.cpu().numpy()
+        array = masks.detach().cpu().double().numpy()
         rows = self.sorted_rows(array)
-        coalitions = [tuple(map(float, array[row])) for row in rows]
+        coalitions = [weights_of(array[row].tolist(), self.switchable.players) for row in rows]
         found = _Measurements(len(rows), len(self.metrics))
         with self.switchable.evaluating():
             for batch in self.batches:
@@ -208,7 +216,11 @@ class ModelValue(PreparedEvaluation):
 
     def _drawing_alike(self, forward: ForwardPass) -> ForwardPass:
         """The pass, from the same random state every time where it draws."""
-        return reseeded(forward) if self.inspection is not None and self.inspection.draws else forward
+        return forward if self.generators is None else reseeded(forward, self.generators)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State for other processes: without the callback, which tells this one."""
+        return {**self.__dict__, "progress": None}
 
 
 class _Measurements:
