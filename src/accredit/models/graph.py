@@ -18,7 +18,8 @@ from torch.utils import _pytree as pytree
 
 from accredit.models.batches import ForwardPass
 from accredit.models.gate import Weights
-from accredit.models.graph_capture import Captured, NotCapturable, capture
+from accredit.models.graph_capture import Captured, capture
+from accredit.models.graph_capture import NotCapturable as NotCapturable
 from accredit.models.graph_plan import Plan, planned
 from accredit.models.graph_rewrite import rewrite
 from accredit.models.graph_segments import Program, cut
@@ -86,7 +87,7 @@ class Graph:
         values: list[Any] = [*sources, *[None] * (plan.n_values - len(sources))]
         self.peak_bytes = max(self.peak_bytes, plan.peak_bytes)
         self.segments_run += plan.n_run
-        self.segments_shared += plan.n_needed - plan.n_run
+        self.segments_shared += plan.n_shared
         for each in plan.rounds:
             for step in each.steps:
                 instance = step.instance

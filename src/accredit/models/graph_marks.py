@@ -77,8 +77,15 @@ def marked(each: SwitchedModule, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 
 def _ported(tree: Any) -> Any:
-    """The tree with every tensor behind a port."""
-    return pytree.tree_map_only(Tensor, lambda tensor: port(tensor, True), tree)
+    """The tree with every tensor behind a port; a tensor that comes twice behind one, for modules ask `query is key`."""
+    ports: dict[int, Tensor] = {}
+
+    def once(tensor: Tensor) -> Tensor:
+        if id(tensor) not in ports:
+            ports[id(tensor)] = port(tensor, True)
+        return ports[id(tensor)]
+
+    return pytree.tree_map_only(Tensor, once, tree)
 
 
 def _off_leaves(each: SwitchedModule, arguments: Arguments, output: Any) -> list[Any]:

@@ -66,8 +66,8 @@ class Plan:
     peak_bytes: int
     n_run: int
     """Segments that are run."""
-    n_needed: int
-    """Segments that would be run, were nothing shared."""
+    n_shared: int
+    """How many times a segment is needed that was run for an earlier coalition, or is run again for want of memory."""
 
 
 def planned(program: Program, n_placeholders: int, coalitions: Sequence[Weights], *, max_bytes: float) -> Plan:
@@ -87,7 +87,8 @@ def planned(program: Program, n_placeholders: int, coalitions: Sequence[Weights]
         schedule = _Schedule(numbered, needs, program.fresh)
         schedule.run(max_bytes)
     n_run = sum(len(each.steps) for each in schedule.rounds)
-    return Plan(schedule.rounds, numbered.n_values, schedule.peak, n_run, sum(len(needed) for needed, _ in needs))
+    n_shared = sum(len(needed) for needed, _ in needs) - len(numbered.instances)
+    return Plan(schedule.rounds, numbered.n_values, schedule.peak, n_run, n_shared)
 
 
 class _Numbered:

@@ -27,6 +27,8 @@ from accredit.models.graph_marks import PORT, SWITCH
 CLONE = torch.ops.aten.clone.default
 AUTOCAST = "autocast"
 """Key of `Node.meta`: arguments of the autocast context that the model opened around an operation."""
+FOR_WRITE = "for_write"
+"""Key of `Node.meta`: the write that a copy was made for."""
 _WRAPPED_AUTOCAST = "wrap_with_autocast"
 _WRAPPED_GRADIENTS = "wrap_with_set_grad_enabled"
 _CHECKS = {"_assert_tensor_metadata"}
@@ -103,7 +105,7 @@ def rewrite(graph: fx.Graph) -> Rewritten:
         _check(node)
     writes = _Writes(flat)
     writes.make_safe()
-    _remove_ports(flat)
+    _remove_ports(flat, writes.after)
     return Rewritten(flat, writes.true, writes.after, tuple(writes.together))
 
 
@@ -237,14 +239,16 @@ class _Writes:
         if not later:
             self._copy_first(node, target)
             return
-        if any(near.target in (PORT, SWITCH) for each in members for near in (each, *each.users)):
+        readers = [user for each in members for user in each.users if self._at(user) < now]
+        if any(each.target in (PORT, SWITCH) for each in (*members, *readers)):
             raise NotCapturable(f"{node.target} writes to what goes into or comes out of a player and is used again")
+        if not is_fresh(members[0]):
+            raise NotCapturable(f"{node.target} writes to what may be a view of something else")
         # the users of every member after the write see what it wrote
         for each in members:
             for user in each.users:
                 if self._at(user) > now:
                     self.after.setdefault(user, []).append(node)
-        readers = [user for each in members for user in each.users if self._at(user) < now]
         self.together.append(frozenset([node, *members, *readers]))
 
     def _at(self, node: fx.Node) -> int:
@@ -256,7 +260,8 @@ class _Writes:
         now = self.order[node]
         with self.graph.inserting_before(node):
             copy = self.graph.call_function(CLONE, (target,))
-        copy.meta.update(target.meta, for_write=True)
+        copy.meta.update(target.meta)
+        copy.meta[FOR_WRITE] = node
         node.replace_input_with(target, copy)
         # nothing else of this storage is read from here on
         for storages in (self.true, self.reach):
@@ -272,10 +277,36 @@ class _Writes:
             self.together.append(frozenset([node, copy]))
 
 
-def _remove_ports(graph: fx.Graph) -> None:
-    """Let what is behind a port read what is before it."""
+def _remove_ports(graph: fx.Graph, after: dict[fx.Node, list[fx.Node]]) -> None:
+    """Let what is behind a port read what is before it, and wait for what the port has to come after."""
     for node in list(graph.nodes):
         if node.target is PORT:
-            source = node.args[0]
-            node.replace_all_uses_with(source)
+            for user in node.users:
+                after.setdefault(user, []).extend(after.get(node, ()))
+            node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
+
+
+def is_fresh(node: fx.Node) -> bool:
+    """Whether what an operation gives never shares memory with what it is given, whatever the strides of that."""
+    operation = node.target
+    if not isinstance(operation, torch._ops.OpOverload):
+        return False
+    views = any(result.alias_info is not None for result in operation._schema.returns)
+    name = operation._schema.name
+    composite = torch._C._dispatch_has_kernel_for_dispatch_key(name_of(operation), "CompositeImplicitAutograd")
+    return not views and (not composite or name.split("::")[-1] in _FRESH_COMPOSITES)
+
+
+def name_of(operation: torch._ops.OpOverload) -> str:
+    """Name of an operation with its overload, as the dispatcher knows it."""
+    schema = operation._schema
+    return f"{schema.name}.{schema.overload_name}" if schema.overload_name else str(schema.name)
+
+
+_FRESH_COMPOSITES = frozenset(
+    (
+        *("linear", "matmul", "conv1d", "conv2d", "conv3d", "embedding", "scaled_dot_product_attention"),
+        *("layer_norm", "batch_norm", "group_norm", "instance_norm", "softmax", "log_softmax"),
+    )
+)

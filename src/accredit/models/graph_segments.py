@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 
 from accredit.models.graph_capture import NotCapturable
 from accredit.models.graph_marks import REORDER, SWITCH, reordered
-from accredit.models.graph_rewrite import AUTOCAST, CLONE, Rewritten, tensors_of, written
+from accredit.models.graph_rewrite import AUTOCAST, FOR_WRITE, Rewritten, is_fresh, tensors_of, written
 
 Place: TypeAlias = "tuple[int, int]"
 """(number of a unit, number of its output); unit -1 stands for the placeholders."""
@@ -124,13 +124,14 @@ class _Cutter:
             if node.target is SWITCH:
                 for port in (0, 1):
                     behind[node.args[port]].add((self.order[node], port))
-        return {
-            node: (before[node], frozenset(behind[node]), node.meta.get(AUTOCAST))
-            if node.target is not SWITCH
-            else node
-            for node in self.nodes
-            if node in needed and node.op == "call_function"
-        }
+        keys = {}
+        for node in self.nodes:
+            if node in needed and node.op == "call_function":
+                # a copy is made where it is written to: a value that others hold is written to otherwise
+                where = node.meta.get(FOR_WRITE, node)
+                key = (before[where], frozenset(behind[where]), where.meta.get(AUTOCAST))
+                keys[node] = node if node.target is SWITCH else key
+        return keys
 
     def program(self) -> Program:
         """The units, in order."""
@@ -145,7 +146,7 @@ class _Cutter:
                 self.place.update({node: (len(units) - 1, at) for at, node in enumerate(outputs)})
         results = self.output.args[0]
         return Program(
-            tuple(units), tuple(self.place[node] for node in results), tuple(_is_fresh(node) for node in results)
+            tuple(units), tuple(self.place[node] for node in results), tuple(is_fresh(node) for node in results)
         )
 
     def _in_order(self) -> list[Any]:
@@ -212,12 +213,12 @@ class _Cutter:
         """The nodes without those copies whose original is made in this segment and read by nothing else afterwards."""
         kept = list(nodes)
         for copy in nodes:
-            if copy.target is not CLONE or not copy.meta.get(_FOR_WRITE) or copy in outputs:
+            if FOR_WRITE not in copy.meta or copy in outputs:
                 continue
             original = copy.args[0]
             (old,), (new,) = self.storages.of(original), self.storages.of(copy)
             sharing = [node for node in kept if old in self.storages.of(node)]
-            private = _is_fresh(sharing[0]) and all(map(written, sharing[1:])) if original in kept else False
+            private = is_fresh(sharing[0]) and all(map(written, sharing[1:])) if original in kept else False
             read_later = any(self.order[user] > self.order[copy] for node in sharing for user in node.users)
             if private and not read_later and not any(node in outputs for node in sharing):
                 copy.replace_all_uses_with(original)
@@ -244,30 +245,10 @@ class _Cutter:
         return most
 
 
-_FOR_WRITE = "for_write"
-
-
 def _n_bytes(tensor: Tensor) -> int:
     """Bytes of the numbers of a tensor, each counted once."""
     extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return tensor.element_size() * min(tensor.numel(), extent) if tensor.numel() else 0
-
-
-def _is_fresh(node: fx.Node) -> bool:
-    """Whether what an operation gives never shares memory with what it is given, whatever the strides of that."""
-    operation = node.target
-    if not isinstance(operation, torch._ops.OpOverload):
-        return False
-    views = any(result.alias_info is not None for result in operation._schema.returns)
-    composite = torch._C._dispatch_has_kernel_for_dispatch_key(operation.name(), "CompositeImplicitAutograd")
-    name = operation._schema.name.split("::")[-1]
-    return not views and (not composite or name in _FRESH_COMPOSITES)
-
-
-_FRESH_COMPOSITES = frozenset(
-    "linear matmul conv1d conv2d conv3d layer_norm batch_norm group_norm instance_norm scaled_dot_product_attention "
-    "max_pool2d embedding cross_entropy_loss softmax log_softmax".split()
-)
 
 
 def compiled(nodes: Iterable[fx.Node], inputs: list[fx.Node], outputs: list[fx.Node]) -> Callable[..., Any]:
