@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.eval_frame import OptimizedModule
 from torch.utils import _pytree as pytree
 
 from accredit.errors import InvalidArgument
+from accredit.models.compiled import is_compiled
 from accredit.models.component import ResolvedComponent
 from accredit.models.off import ByFunction, Identity, Mean, Off, Resample
 
@@ -244,7 +244,7 @@ def gated(model: nn.Module, switched: Sequence[SwitchedModule], hook: Hook) -> I
     try:
         for module in model.modules():
             if id(module) not in inside and any(id(part) in inside for part in module.modules()):
-                if isinstance(module, OptimizedModule):
+                if is_compiled(module):
                     put(module, "forward", module._orig_mod)
                 if module.__dict__.get("_compiled_call_impl") is not None:
                     put(module, "_compiled_call_impl", None)

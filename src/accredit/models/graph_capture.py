@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._dynamo.eval_frame import OptimizedModule
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from accredit.models.batches import ForwardPass
+from accredit.models.compiled import is_compiled
 from accredit.models.gate import gated
 from accredit.models.graph_marks import marked
 from accredit.models.graph_state import ModelState
@@ -150,7 +150,7 @@ def _check_model(switchable: SwitchableModel) -> None:
         raise NotCapturable("a player is a function that sets a weight")
     for module in switchable.model.modules():
         state = module.__dict__
-        if isinstance(module, OptimizedModule) or state.get("_compiled_call_impl") is not None:
+        if is_compiled(module) or state.get("_compiled_call_impl") is not None:
             raise NotCapturable("a module is compiled")
         if state.get("_forward_hooks") or state.get("_forward_pre_hooks"):
             raise NotCapturable(f"a {type(module).__name__} has forward hooks")

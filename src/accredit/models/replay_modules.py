@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.eval_frame import OptimizedModule
 
 from accredit.models.batches import checksum
+from accredit.models.compiled import is_compiled
 
 MAX_OBJECTS = 20_000
 """How many objects that hang on a module are looked at."""
@@ -91,7 +91,7 @@ def has_hooks_inside(module: nn.Module) -> bool:
 def is_opaque(module: nn.Module) -> bool:
     """Whether it is compiled or scripted."""
     compiled = vars(module).get("_compiled_call_impl") is not None
-    return compiled or isinstance(module, OptimizedModule | torch.jit.ScriptModule)
+    return compiled or is_compiled(module) or isinstance(module, torch.jit.ScriptModule)
 
 
 def parts_without_players(model: nn.Module, players: set[int]) -> list[nn.Module]:
