@@ -15,16 +15,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from accredit.attribution.coalition import coalition_names
 from accredit.attribution.output import Output
 from accredit.attribution.prepared import PreparedEvaluation, cut
-from accredit.attribution.protocols import FloatArray, MaskArray
+from accredit.attribution.protocols import MaskArray
 from accredit.errors import EvaluationError, InvalidArgument, OutOfMemory
 from accredit.models.batches import Batches, CheckedBatches, ForwardPass, default_target
-from accredit.models.gate import Weights, weights_of
+from accredit.models.gate import Weights
 from accredit.models.guard import RandomState
 from accredit.models.inspection import Inspection, inspect, reseeded
 from accredit.models.memory import out_of_memory
@@ -148,25 +147,23 @@ class ModelValue(PreparedEvaluation):
         """Masks [M, N] so that neighbours agree on the players that are executed first; all on in front."""
         return cut(masks[self.sorted_rows(masks)], most)
 
-    def sorted_rows(self, masks: MaskArray | FloatArray) -> NDArray[np.intp]:
-        """Rows [M] of masks or weights [M, N], sorted: first executed player most significant, on before off."""
+    def sorted_rows(self, masks: MaskArray) -> np.ndarray:
+        """Rows [M] of masks [M, N], lexicographically: first executed player most significant, on before off."""
         order = self.inspection.order if self.inspection else range(masks.shape[1])
-        return np.lexsort([-masks[:, player].astype(np.float64) for player in reversed(order)])
+        return np.lexsort([~masks[:, player] for player in reversed(order)])
 
     def __call__(self, masks: Tensor) -> Mapping[str, Tensor]:
-        """Values of masks [M, N], bool or weights from 0 to 1: per output [M, B], or [M] where not per example."""
-        given = masks.dtype == torch.bool or masks.is_floating_point()
-        if masks.dim() != 2 or masks.shape[1] != len(self.switchable.players) or not given:
+        """Values of masks [M, N], bool: per output [M, B], or [M] where values are not given per example."""
+        if masks.dim() != 2 or masks.shape[1] != len(self.switchable.players) or masks.dtype != torch.bool:
             raise InvalidArgument(
-                f"`masks` has the shape {tuple(masks.shape)} and {masks.dtype}, wanted bool, or weights, of shape "
-                f"(coalitions, "
+                f"`masks` has the shape {tuple(masks.shape)} and {masks.dtype}, wanted bool of shape (coalitions, "
                 f"{len(self.switchable.players)}); pass a row per coalition and a column per player."
             )
         if self.inspection is None:
             self.begin(None)
-        array = masks.detach().cpu().double().numpy()
+        array = masks.cpu().numpy()
         rows = self.sorted_rows(array)
-        coalitions = [weights_of(array[row].tolist(), self.switchable.players) for row in rows]
+        coalitions = [tuple(map(float, array[row])) for row in rows]
         found = _Measurements(len(rows), len(self.metrics))
         with self.switchable.evaluating():
             for batch in self.batches:
