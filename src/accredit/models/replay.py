@@ -141,7 +141,8 @@ class _Passes:
             output = forward()
         if self.mode.refused is not None:
             raise self.mode.refused
-        if not all(map(torch.equal, generators, _generators())) or everything not in (None, RandomState.now()):
+        same = all(map(torch.equal, generators, _generators()))
+        if not same or (everything is not None and everything != RandomState.now()):
             raise NotReplayable("`forward` draws random numbers")
         self._hand_out(output)
         self.recorder.end_pass()

@@ -75,10 +75,7 @@ class Recorder:
         self._strangers: dict[int, weakref.ref[Tensor]] | None = {}
 
     def prepare(self, head: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, players: int = 0) -> Call | int:
-        """The call, or what keeps it from having a key: `STRANGE` or `UNKEYABLE`.
-
-        A call that no later pass makes again counts as `STRANGE` too: nothing of it is worth to be known.
-        """
+        """The call, or what keeps it from having a key: `STRANGE` or `UNKEYABLE`."""
         key: list[Any] = [head, surroundings()]
         operands: list[Known] = []
         found = self._read(args, key, operands)
@@ -88,10 +85,7 @@ class Recorder:
         if found < 0:
             return found
         players |= found
-        passes = self.agreement.passes(players)
-        if passes[-1] <= self.agreement.turn:
-            return STRANGE
-        return Call(tuple(key), operands, players, passes)
+        return Call(tuple(key), operands, players, self.agreement.passes(players))
 
     def find(self, call: Call) -> Any:
         """What the call gave before, or `MISSING`."""
@@ -118,8 +112,11 @@ class Recorder:
         return leaves[0] if entry.structure is None else pytree.tree_unflatten(leaves, entry.structure)
 
     def record(self, call: Call, result: Any) -> bool:
-        """Keep what a call gave; whether that was possible."""
+        """Keep what a call gave if a later pass makes it again; whether that was possible."""
         self.misses += 1
+        if call.passes[-1] <= self.agreement.turn:
+            # nothing is known of the result then, so that nothing of what follows is looked at either
+            return self.leaves_arguments(call)
         if not self.leaves_arguments(call) or torch._C._functorch.peek_interpreter_stack() is not None:
             return False
         leaves, structure = ([result], None) if type(result) is Tensor else pytree.tree_flatten(result)
