@@ -74,6 +74,10 @@ class SwitchedModule:
     means: list[Tensor] = field(default_factory=list)
     """Of every tensor of the output over a reference pass [1, ...], float64."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """State for a copy: what outputs look like is learned again, for torch's records of it do not travel."""
+        return {**self.__dict__, "templates": {}, "run": _no_forward}
+
     def learn(self, arguments: Arguments, output: Any) -> None:
         """Remember what the output looks like for such an input."""
         key = signature(arguments)
