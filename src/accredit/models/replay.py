@@ -181,17 +181,16 @@ class _Passes:
 
     def _computed(self, part: Part, call: Call, args: Any, kwargs: Any, compute: Any) -> Any:
         """Compute the value of a module with nothing looking on, and record it if that is all it does."""
-        before = None if part.checked else Effects(part.module, (args, kwargs))
         self._computing += 1
         try:
             with self.mode.passive():
+                before = None if part.checked else Effects(part.module, (args, kwargs))
                 result = compute()
+                if before is not None:
+                    part.checked = True
+                    part.stepwise |= before != Effects(part.module, (args, kwargs))
         finally:
             self._computing -= 1
-        if before is not None:
-            part.checked = True
-            if before != Effects(part.module, (args, kwargs)):
-                part.stepwise = True
         if part.stepwise:
             self.recorder.leaves_arguments(call)
         elif not self.recorder.record(call, result):
