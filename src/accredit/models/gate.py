@@ -78,6 +78,10 @@ class SwitchedModule:
         """State for a copy: what outputs look like is learned again, for torch's records of it do not travel."""
         return {**self.__dict__, "templates": {}, "run": _no_forward}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """State without what passes have taught, which another process learns by its own first passes."""
+        return {**self.__dict__, "templates": {}}
+
     def learn(self, arguments: Arguments, output: Any) -> None:
         """Remember what the output looks like for such an input."""
         key = signature(arguments)
