@@ -1,4 +1,4 @@
-"""The command line: `accredit grow`, `resume`, `evaluate`, `report`."""
+"""The command line: `accredit grow`, `attribute`, `resume`, `evaluate`, `report`."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -33,6 +33,43 @@ class Grow:
     """Any other field of the configuration by its dotted name."""
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Everything in seconds: too short to learn, long enough to see."""
+    quiet: Quiet = False
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """Say what each component of a model earns: of one that a Python FILE builds, or of a host grown in RUN.
+
+    FILE.py is run, as by python FILE.py; its function `build` (or FILE.py:NAME) returns an AttributionTask.
+    Example: accredit attribute heads.py --max-evaluations 256 --out runs/heads
+    """
+
+    what: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="FILE.py[:BUILDER]|RUN")]]
+    """Your program, or the folder of a run."""
+    strategy: Literal["auto", "full_factorial", "shapley", "ablation_only"] = "auto"
+    """Which coalitions; auto: all where the budget allows, else sampled."""
+    max_evaluations: int = 1024
+    """Most coalitions."""
+    seconds: float | None = None
+    """Begin no further evaluation after so long."""
+    half_width: Annotated[tuple[str, ...], tyro.conf.arg(metavar="WIDTH|NAME=WIDTH ...")] = field(default=())
+    """Stop when intervals of the first output, or of NAME, are as narrow."""
+    stop: Annotated[str | None, tyro.conf.arg(metavar="signs|top=K")] = None
+    """Stop when every sign, or the K best, are decided."""
+    seed: int = 0
+    """Which coalitions are sampled."""
+    sharing: Literal["auto", "loop", "replay", "graph", "stack"] | None = None
+    """How coalitions share work; default: as FILE says."""
+    workers: int = 1
+    """Processes that evaluate."""
+    dask: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
+    """Scheduler of Dask whose workers evaluate."""
+    host: int = 0
+    """Which host of RUN's final comparison."""
+    out: Path | None = None
+    """Folder; an existing one is continued. Default: a new one under runs/."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the result as JSON, and nothing else to stdout."""
     quiet: Quiet = False
 
 
@@ -70,4 +107,4 @@ class Report:
     run: tyro.conf.Positional[Run]
 
 
-Command = Grow | Resume | Evaluate | Report
+Command = Grow | Attribute | Resume | Evaluate | Report

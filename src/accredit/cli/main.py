@@ -1,6 +1,6 @@
 """From the arguments to a command.
 
-Exit status: 0 done, 1 training failed, 2 bad input, 130 stopped by Ctrl-C and ready to be resumed.
+Exit status: 0 done, 1 training or an evaluation failed, 2 bad input, 130 stopped by Ctrl-C and ready to be resumed.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import tyro
 
-from accredit.cli.commands import Command, Evaluate, Grow, Report, Resume
-from accredit.errors import AccreditError, TrainingFailed
+from accredit.cli.commands import Attribute, Command, Evaluate, Grow, Report, Resume
+from accredit.errors import AccreditError, EvaluationError, OutOfMemory, TrainingFailed
 
 FAILED, BAD_INPUT = 1, 2
 
@@ -24,19 +24,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="What every switchable part of a network earns, and networks grown by it.",
         args=arguments,
     )
-    # Imported late, so that help and mistyped options do not wait for the training system.
-    from accredit.cli.work import evaluate_run, grow, report_run, resume_run
-
     try:
-        match command:
-            case Grow():
-                return grow(command)
-            case Resume():
-                return resume_run(command)
-            case Evaluate():
-                return evaluate_run(command)
-            case Report():
-                return report_run(command)
+        return _run(command)
     except AccreditError as error:
         print(f"accredit: {error}", file=sys.stderr)
-        return FAILED if isinstance(error, TrainingFailed) else BAD_INPUT
+        return FAILED if isinstance(error, TrainingFailed | EvaluationError | OutOfMemory) else BAD_INPUT
+
+
+def _run(command: Command) -> int:
+    """Do what the command says."""
+    # Imported late: help and mistyped options do not wait, and to attribute a file takes the extra `cli` alone.
+    if isinstance(command, Attribute):
+        from accredit.cli.attribute import attribute
+
+        return attribute(command)
+    from accredit.cli.work import evaluate_run, grow, report_run, resume_run
+
+    match command:
+        case Grow():
+            return grow(command)
+        case Resume():
+            return resume_run(command)
+        case Evaluate():
+            return evaluate_run(command)
+        case Report():
+            return report_run(command)

@@ -11,8 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from accredit.training.loop import Phase
-
 PLAIN_EVERY_S = 5.0
 
 
@@ -20,7 +18,7 @@ PLAIN_EVERY_S = 5.0
 class Pace:
     """Rate of one phase, from the parts that were done since it was first seen."""
 
-    phase: Phase
+    phase: str
     first: int
     began_s: float
 
@@ -49,8 +47,8 @@ class Display:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
-    def show(self, phase: Phase, done: int, planned: int) -> None:
-        """Take one report of a run."""
+    def show(self, phase: str, done: int, planned: int) -> None:
+        """Take one report: what is being done, how many parts of it are done and planned."""
         if self.quiet:
             return
         now_s = self.clock()
@@ -73,7 +71,7 @@ class Display:
             self._bar.stop()
             self._bar = None
 
-    def _draw(self, phase: Phase, done: int, planned: int, pace: str) -> None:
+    def _draw(self, phase: str, done: int, planned: int, pace: str) -> None:
         if self._bar is None:
             self._bar = Progress(
                 TextColumn("{task.description:<12}"),

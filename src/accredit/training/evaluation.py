@@ -190,6 +190,29 @@ def play(episodes: Episodes, policy: Policy, host_seeds: Sequence[int]) -> None:
         stopped |= episodes.step(np.where(stopped, 0, choices)).diverged
 
 
+def grow_evaluation_hosts(
+    task: Task,
+    config: TrainConfig,
+    name: str,
+    policy: Policy,
+    on_event: Callable[[Event], None] | None = None,
+) -> Episodes:
+    """Grow the hosts of the final comparison with one policy; the same hosts at every call, and no test split.
+
+    Args:
+        task: what is grown on what.
+        config: of the run.
+        name: of the policy, for the environment ids.
+        policy: decides.
+        on_event: gets the events of all hosts.
+    """
+    count, prefix = config.evaluation.hosts, name.replace(", ", "-").replace(" ", "-")
+    episodes = _episodes(task, config, [f"{prefix}-{row:03d}" for row in range(count)], on_event)
+    seeds = HostSeeds(config.seed, Purpose.EVALUATION, count=count)
+    play(episodes, policy, [seeds.draw() for _ in range(count)])
+    return episodes
+
+
 def _view(task: Task, config: TrainConfig) -> View:
     episodes = _episodes(task, config, ["layout"])
     return View(episodes.actions, episodes.fields)
@@ -246,13 +269,10 @@ def _best_plan(task: Task, config: TrainConfig, calibrated: tuple[int, ...], tic
 
 def _measure(task: Task, config: TrainConfig, name: str, policy: Policy, on_event: Callable[[Event], None]) -> Measured:
     """Grow all evaluation hosts with one policy, then read the test split."""
-    count, prefix = config.evaluation.hosts, name.replace(", ", "-").replace(" ", "-")
-    episodes = _episodes(task, config, [f"{prefix}-{row:03d}" for row in range(count)], on_event)
-    seeds = HostSeeds(config.seed, Purpose.EVALUATION, count=count)
-    play(episodes, policy, [seeds.draw() for _ in range(count)])
+    episodes = grow_evaluation_hosts(task, config, name, policy, on_event)
     test = task.splits.test
     hosts, contributions = [], []
-    for row in range(count):
+    for row in range(episodes.num_environments):
         # One host at a time: all coalitions of all hosts over the test split would be the largest tensor of the run.
         outcome = episodes.hosts.evaluate([row], test.inputs, test.labels, players=Players.LIVE)
         committed = [int(slot) for slot in np.flatnonzero(episodes.slots.alphas[row] > 0)]

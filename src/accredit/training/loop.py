@@ -26,7 +26,8 @@ from accredit.telemetry.event import RunCompleted, RunStarted, UpdateCompleted
 from accredit.telemetry.sinks.jsonl import JsonlSink, cut, read
 from accredit.training.config import MAY_CHANGE_ON_RESUME, TrainConfig
 from accredit.training.config_record import differing_fields, from_plain, to_plain
-from accredit.training.evaluation import Comparison, compare
+from accredit.training.episodes import Episodes
+from accredit.training.evaluation import LEARNED, Comparison, compare, grow_evaluation_hosts
 from accredit.training.run_folder import RunFolder, read_json, write_json
 from accredit.training.task import Task, find_task
 from accredit.training.trainer import Trainer
@@ -123,6 +124,37 @@ def evaluate(folder: Path, *, watcher: Watcher | None = None) -> Comparison:
             f"through; finish it by `accredit resume {folder}`."
         )
     return _continue(run, config, state, watcher)
+
+
+def regrow(folder: Path, *, watcher: Watcher | None = None) -> Episodes:
+    """Grow the hosts of the final comparison once more with the learned policy of the last good checkpoint.
+
+    They are those that the comparison measured, weight by weight; neither the test split nor the folder's files are
+    touched.
+
+    Args:
+        folder: of a run.
+        watcher: who looks on.
+
+    Raises:
+        RunFolderError: the folder holds no run, or no checkpoint yet.
+        FileDamaged: no checkpoint is intact.
+    """
+    watcher = watcher or Watcher()
+    _, config, state = _load(folder, watcher)
+    if state is None:
+        raise RunFolderError(
+            f"`RUN` is {folder}, which has no checkpoint yet, wanted one with a policy; go on by "
+            f"`accredit resume {folder}`."
+        )
+    done = state["trainer"]["update"]
+    if done < config.updates:
+        watcher.on_notice(f"{folder} stands at update {done} of {config.updates}: its policy is not fully trained")
+    task = find_task(config.task)
+    with one_thread():
+        trainer = Trainer(task, config, on_event=lambda _: None)
+        trainer.load_state_dict(state["trainer"])
+        return grow_evaluation_hosts(task, config, LEARNED, trainer.learned)
 
 
 @contextmanager
