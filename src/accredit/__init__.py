@@ -13,6 +13,8 @@ from accredit.attribution.matrix import CounterfactualMatrix
 from accredit.attribution.output import Output
 from accredit.growth.network import GrowingNetwork
 from accredit.growth.slot import Slot
+from accredit.models.switchable import SwitchableModel
+from accredit.models.value import ModelValue
 from accredit.normalize.observation import RunningMeanStd
 from accredit.normalize.popart import ValueNormalizer
 from accredit.normalize.reward import RewardNormalizer
@@ -24,11 +26,13 @@ __all__ = [
     "CounterfactualMatrix",
     "GrowingNetwork",
     "InteractionEstimate",
+    "ModelValue",
     "Output",
     "RewardNormalizer",
     "RunningMeanStd",
     "ShapleyEstimate",
     "Slot",
+    "SwitchableModel",
     "ValueNormalizer",
     "attribute",
 ]

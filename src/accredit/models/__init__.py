@@ -14,12 +14,14 @@ from accredit.models.metrics import (
 from accredit.models.switchable import SwitchableModel
 from accredit.models.task import AttributionTask
 from accredit.models.value import ModelValue, SharingReport
+from accredit.models.workers import ProcessWorkers
 
 __all__ = [
     "AttributionTask",
     "Component",
     "Metric",
     "ModelValue",
+    "ProcessWorkers",
     "SharingReport",
     "SwitchableModel",
     "Weighted",
