@@ -24,6 +24,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg.blas import idamax
 from torch import Tensor
 
 from accredit.moments import Moments
@@ -39,9 +40,6 @@ LARGEST_SHARE = 0.99
 
 LARGEST = 1e150
 """Numbers beyond this count as not finite: the square of a larger one overflows float64."""
-
-_FEW = 1024
-"""Rows up to which float32 sums are taken in one BLAS call."""
 
 _SAFE_SQUARE = 1e70
 """Sums of squares below this hold neither NaN nor anything that overflows float32."""
@@ -62,14 +60,9 @@ def _single_ones(n_rows: int) -> NDArray[np.float32]:
     return np.ones(n_rows, np.float32)
 
 
-def _column_sums(rows: Tensor) -> NDArray[np.float32]:
-    """Sums [D] of float32 rows [B, D].
-
-    BLAS adds row by row, which is fastest and good to some 1e-7 for few rows; for many rows torch sums in cascades.
-    """
-    n_rows = len(rows)
-    sums: NDArray[np.float32] = _single_ones(n_rows).dot(rows.numpy()) if n_rows <= _FEW else rows.sum(0).numpy()
-    return sums
+@lru_cache(maxsize=256)
+def _floor(width: int, epsilon: float) -> Exact:
+    return np.full(width, epsilon)
 
 
 def absorb(state: Exact, *, rest: float, first: Numbers, second: Numbers) -> None:
@@ -82,23 +75,17 @@ def absorb(state: Exact, *, rest: float, first: Numbers, second: Numbers) -> Non
     var -= first
 
 
-def _beyond(near: NDArray[np.float32], exact: Exact) -> NDArray[np.float32]:
-    """By how much numbers were rounded up on their way to float32."""
-    difference = near.astype(np.float64)
-    difference -= exact
-    return difference.astype(np.float32)
-
-
+@np.errstate(over="ignore", invalid="ignore")
 def update_column(state: Exact, values: Exact, *, share: float) -> bool:
     """Merge float64 numbers [B] into `state` [2, 1]; False, and nothing done, where one is not finite."""
     distance = values - state[0, 0]
-    with np.errstate(over="ignore"):
-        second = float(distance.dot(distance))
+    second = float(distance.dot(distance))
     if not second < LARGEST**2:
         return False
-    first = share * float(distance.sum()) / len(values)
+    weight = share / len(values)
+    first = weight * float(distance.dot(_ones(len(values))))
     state[0, 0] += first
-    state[1, 0] = (1.0 - share) * state[1, 0] + share * second / len(values) - first * first
+    state[1, 0] = (1.0 - share) * state[1, 0] + weight * second - first * first
     return True
 
 
@@ -112,37 +99,16 @@ def update_small(state: Exact, rows: Numbers, *, share: float) -> bool:
 
 
 def _update_small(state: Exact, rows: Numbers, *, share: float) -> bool:
-    distance: Exact = rows - state[0]
-    flat = distance.reshape(-1)
-    # one BLAS call finds NaN, infinities and squares that overflow
-    if not flat.dot(flat) < LARGEST**2:
+    n_rows, width = rows.shape
+    distance = rows.astype(np.float64)
+    distance -= state[0]
+    weight = share / n_rows
+    weights = _ones(n_rows) * weight
+    second = weights.dot(distance * distance)
+    # finds NaN, infinities and squares that overflow, before they meet in a sum and cancel
+    if not second.dot(_ones(width)) < LARGEST**2 * weight:
         return False
-    weights = _ones(len(rows)) * (share / len(rows))
-    first = weights.dot(distance)
-    distance *= distance
-    absorb(state, rest=1.0 - share, first=first, second=weights.dot(distance))
-    return True
-
-
-@np.errstate(over="ignore", invalid="ignore")
-def update_large(state: Exact, rows: Tensor, *, share: float) -> bool:
-    """Merge a large batch into `state` [2, D]; False, and nothing done, where float32 cannot hold the squares."""
-    near = state[0].astype(np.float32)
-    shift = torch.from_numpy(near)
-    distance = rows - shift if rows.dtype == torch.float32 else rows.float().sub_(shift)
-    first = _column_sums(distance)
-    second = _column_sums(distance.square_())
-    if not second.dot(second) < np.inf:
-        return False
-    first *= share / len(rows)
-    second *= share / len(rows)
-    # the sums are about the rounded mean: move them to the mean
-    beyond = _beyond(near, state[0])
-    moved = first + np.float32(share) * beyond
-    first += moved
-    first *= beyond
-    second += first
-    absorb(state, rest=1.0 - share, first=moved, second=second)
+    absorb(state, rest=1.0 - share, first=weights.dot(distance), second=second)
     return True
 
 
@@ -174,36 +140,27 @@ def standardize_small(
 def _standardize_small(
     rows: Numbers, state: Exact, *, epsilon: float, clip: float, dtype: type[np.floating[Any]]
 ) -> Tensor:
-    score: Exact = rows - state[0]
-    scale = np.maximum(state[1], epsilon)
-    np.sqrt(scale, out=scale)
-    np.reciprocal(scale, out=scale)
-    score *= scale
+    score = rows.astype(np.float64)
+    score -= state[0]
+    scale = np.maximum(state[1], _floor(len(state[1]), epsilon))
+    score /= np.sqrt(scale, out=scale)
     flat = score.reshape(-1)
     largest_square = flat.dot(flat)
     if not largest_square < _SAFE_SQUARE:
         torch.from_numpy(score).clamp_(-clip, clip).nan_to_num_(nan=0.0, posinf=clip, neginf=-clip)
-    bounded = torch.from_numpy(score.astype(dtype))
+    bounded = torch.from_numpy(score if dtype is np.float64 else score.astype(dtype))
     # no number is larger than the root of the sum of all squares
-    return bounded if largest_square <= clip * clip else bounded.clamp_(-clip, clip)
+    is_bounded = largest_square <= clip * clip or abs(flat[idamax(flat)]) <= clip
+    return bounded if is_bounded else bounded.clamp_(-clip, clip)
 
 
-@np.errstate(over="ignore")
-def standardize_large(rows: Tensor, state: Exact, *, epsilon: float, clip: float) -> Tensor:
-    """`standardize_small` for many rows: float64 stays float64, all else is worked on in float32."""
-    near = state[0].astype(np.float32)
-    scale = torch.from_numpy(state[1]).float().clamp_(min=epsilon).rsqrt_()
-    factors = scale.numpy()
-    # means and variances that only float64 holds show as infinities and zeros
-    if rows.dtype == torch.float64 or not near.dot(near) + factors.dot(factors) < np.inf or not factors.all():
-        exact = torch.from_numpy(state[1]).clamp(min=epsilon).sqrt_()
-        score = rows.double().sub(torch.from_numpy(state[0])).div_(exact).clamp_(-clip, clip)
-        return score.nan_to_num_(nan=0.0, posinf=clip, neginf=-clip)
-    shift = torch.from_numpy(near)
-    score = rows - shift if rows.dtype == torch.float32 else rows.float().sub_(shift)
-    beyond = _beyond(near, state[0])
-    beyond *= factors
-    torch.addcmul(torch.from_numpy(beyond), score, scale, out=score).clamp_(-clip, clip)
-    sums = _column_sums(score)
+@np.errstate(over="ignore", invalid="ignore")
+def divide(values: Numbers, divisor: float, *, clip: float) -> Tensor:
+    """Quotients of numbers [...], bounded by `clip`, NaN as 0."""
+    quotient = values / divisor
+    bounded = torch.from_numpy(quotient).clamp_(-clip, clip)
     # bounded numbers cannot overflow a sum, so only a NaN shows in it
-    return score if sums.dot(sums) < np.inf else score.nan_to_num_(nan=0.0, posinf=clip, neginf=-clip)
+    flat = quotient.reshape(-1)
+    if not abs(flat.dot(_single_ones(len(flat)) if flat.dtype == np.float32 else _ones(len(flat)))) < np.inf:
+        bounded.nan_to_num_(nan=0.0, posinf=clip, neginf=-clip)
+    return bounded

@@ -17,6 +17,7 @@ from accredit.moments import Moments, forget, merge, running
 from accredit.normalize import host
 from accredit.normalize.batch import Batch, masked_moments, standardize
 from accredit.normalize.checks import check_batch, check_device, check_mask, explain, fits
+from accredit.normalize.host_large import standardize_large, update_large
 from accredit.normalize.state import Statistics
 
 _WIDE = frozenset((torch.float64, torch.int64, torch.int32))
@@ -148,32 +149,46 @@ class RunningMeanStd(Statistics):
 
     def absorb_rows(self, rows: Tensor, *, are_finite: bool = False) -> None:
         """Merge rows [B, D] on the CPU outside compiled regions; what is not finite is left out and counted."""
-        n_rows, size = rows.shape[0], rows.numel()
+        n_rows, width = rows.shape
         if n_rows == 0:
             return
-        # the dictionary instead of the attribute: a module looks for its buffers last
-        moments = cast("Tensor", self._buffers["moments"])
-        tallies = cast("Tensor", self._buffers["tallies"]).numpy()
-        weight, weight_of_squares, seen, _, _ = tallies.tolist()
-        if self.horizon is not None:
-            kept = (1.0 - 1.0 / self.horizon) ** n_rows
-            weight, weight_of_squares = weight * kept, weight_of_squares * kept * kept
+        state, tallies, *_ = self.on_host()
+        weight, weight_of_squares = self._aged(tallies, n_rows)
         share = n_rows / (weight + n_rows)
-        is_small = size <= host.SMALL
-        if share > host.LARGEST_SHARE or are_finite or (rows.dtype in _WIDE and not is_small and self.n_features > 1):
-            old = Moments(weight, weight_of_squares, moments[0], moments[1])
+        is_small = n_rows * width <= host.SMALL
+        if share > host.LARGEST_SHARE or are_finite or (not is_small and width > 1 and rows.dtype in _WIDE):
+            old = Moments(weight, weight_of_squares, self.moments[0], self.moments[1])
             done = self._merge_exactly(rows, old, limit=math.inf if are_finite else host.LARGEST**2)
-        elif self.n_features == 1:
-            done = host.update_column(moments.numpy(), rows.double().reshape(-1).numpy(), share=share)
+        elif width == 1:
+            done = host.update_column(state, rows.reshape(-1).double().numpy(), share=share)
         elif is_small:
             numbers = (rows if rows.dtype in host.NUMPY_DTYPES else rows.float()).numpy()
-            done = host.update_small(moments.numpy(), numbers, share=share)
+            done = host.update_small(state, numbers, share=share)
         else:
-            done = host.update_large(moments.numpy(), rows, share=share)
+            done = update_large(state, rows, share=share)
         if done:
-            tallies[0], tallies[1], tallies[2] = weight + n_rows, weight_of_squares + n_rows, seen + n_rows
+            tallies[0], tallies[1], tallies[2] = weight + n_rows, weight_of_squares + n_rows, tallies[2] + n_rows
         else:
             self._drop_and_update(rows)
+
+    def absorb_values(self, values: host.Exact) -> None:
+        """`absorb_rows` of float64 numbers [B] of one feature."""
+        state, tallies, *_ = self.on_host()
+        weight, weight_of_squares = self._aged(tallies, len(values))
+        share = len(values) / (weight + len(values))
+        if share <= host.LARGEST_SHARE and host.update_column(state, values, share=share):
+            tallies[0], tallies[1] = weight + len(values), weight_of_squares + len(values)
+            tallies[2] += len(values)
+        else:
+            self.absorb_rows(torch.from_numpy(values).unsqueeze(-1))
+
+    def _aged(self, tallies: host.Exact, n_rows: int) -> tuple[float, float]:
+        """W and Q after the next rows have pushed the earlier ones back."""
+        weight, weight_of_squares, *_ = tallies.tolist()
+        if self.horizon is None:
+            return weight, weight_of_squares
+        kept = (1.0 - 1.0 / self.horizon) ** n_rows
+        return weight * kept, weight_of_squares * kept * kept
 
     def _merge_exactly(self, rows: Tensor, old: Moments[Tensor], *, limit: float) -> bool:
         new = host.exact_moments(rows, old.mean, limit=limit)
@@ -219,7 +234,7 @@ class RunningMeanStd(Statistics):
         if torch.compiler.is_compiling() or not x.is_cpu or (x.requires_grad and torch.is_grad_enabled()):
             mean, var = moments.view(2, *self.shape).unbind(0)
             return standardize(x, mean, var=var, epsilon=self.epsilon, clip=self.clip)
-        return self._normalize_on_host(x.detach() if x.requires_grad else x, moments.numpy())
+        return self._normalize_on_host(x.detach() if x.requires_grad else x, self.on_host().moments)
 
     def _normalize_on_host(self, x: Tensor, state: host.Exact) -> Tensor:
         """`normalize` on a view of the state, without autograd."""
@@ -232,7 +247,7 @@ class RunningMeanStd(Statistics):
             normalized = host.standardize_small(rows, state, epsilon=self.epsilon, clip=self.clip, dtype=work)
         else:
             flat = x.reshape(-1, self.n_features)
-            normalized = host.standardize_large(flat, state, epsilon=self.epsilon, clip=self.clip)
+            normalized = standardize_large(flat, state, epsilon=self.epsilon, clip=self.clip)
         if normalized.dtype != dtype:
             normalized = normalized.to(dtype if dtype.is_floating_point else torch.get_default_dtype())
         return normalized if normalized.shape == x.shape else normalized.view(x.shape)

@@ -6,7 +6,7 @@ Axes: E environments.
 from __future__ import annotations
 
 import math
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from accredit.errors import InvalidArgument
 from accredit.moments import effective_count, sample_variance
+from accredit.normalize import host
 from accredit.normalize.checks import check_device, check_gamma, check_mask, check_numbers, fits
 from accredit.normalize.observation import RunningMeanStd
 from accredit.normalize.state import Transfer, check_configuration, keep_precision
 
 Reward = TypeVar("Reward", Tensor, float)
+
+_NUMPY = frozenset((torch.float32, torch.float64))
 
 
 class RewardNormalizer(nn.Module):
@@ -107,16 +110,17 @@ class RewardNormalizer(nn.Module):
             InvalidArgument: another number of environments, device or dtype.
         """
         if isinstance(reward, Tensor):
-            rewards, ended = reward, torch.as_tensor(done)
+            rewards = reward.detach() if reward.requires_grad else reward
+            ended = done if isinstance(done, Tensor) else torch.as_tensor(done)
         else:
             rewards = torch.tensor([reward], dtype=torch.float64, device=self.returns.device)
             ended = torch.tensor([bool(done)], device=self.returns.device)
         self._check(rewards, ended)
-        if self.training and not self.statistics.frozen:
+        if self.training and not self._statistics().frozen:
             if mask is not None or torch.compiler.is_compiling() or not rewards.is_cpu:
-                self.statistics.update(self._advance(rewards.detach(), ended, mask), mask)
+                self.statistics.update(self._advance(rewards, ended, mask), mask)
             else:
-                self._advance_on_host(rewards.detach(), ended)
+                self._advance_on_host(rewards, ended)
         return self.normalize(reward)
 
     def advance(self, reward: Tensor, done: Tensor, *, mask: Tensor | None = None) -> Tensor:
@@ -162,14 +166,18 @@ class RewardNormalizer(nn.Module):
 
     def _advance_on_host(self, reward: Tensor, done: Tensor) -> None:
         """`_advance` on NumPy views, for rewards that are all finite; dispatch would cost more than the arithmetic."""
-        returns = self.returns.numpy()
-        present = returns * self.gamma
-        present += (reward.float() if reward.dtype == torch.bfloat16 else reward).numpy()
-        if not np.isfinite(present).all():
+        numbers = (reward if reward.dtype in _NUMPY else reward.double()).numpy()
+        with np.errstate(over="ignore", invalid="ignore"):
+            # one BLAS call finds NaN and infinities
+            is_usual = numbers.dot(numbers) < np.inf
+        if not is_usual:
             self.statistics.update(self._advance(reward, done))
             return
-        self.statistics.absorb_rows(torch.from_numpy(present).unsqueeze(-1))
-        np.multiply(present, ~done.numpy(), out=returns)
+        returns = self._returns().numpy()
+        returns *= self.gamma
+        returns += numbers
+        self._statistics().absorb_values(returns)
+        returns[done.numpy()] = 0.0
 
     def normalize(self, reward: Reward) -> Reward:
         """Scale rewards by the statistics as they are.
@@ -184,12 +192,16 @@ class RewardNormalizer(nn.Module):
             scaled = reward / (self._scale_on_host() if self.returns.is_cpu else float(self.scale))
             return 0.0 if math.isnan(scaled) else min(max(scaled, -self.clip), self.clip)
         check_numbers(reward, "reward")
-        check_device(reward, self.returns.device, "reward")
+        returns = self._returns()
+        check_device(reward, returns.device, "reward")
         floating = reward if reward.is_floating_point() else reward.to(torch.get_default_dtype())
         if torch.compiler.is_compiling() or not reward.is_cpu:
             bounded = (floating / self.scale.to(floating.dtype)).clamp(-self.clip, self.clip)
             return torch.where(bounded.isnan(), 0.0, bounded)
-        bounded = floating.div(self._scale_on_host()).clamp(-self.clip, self.clip)
+        scale = self._scale_on_host()
+        if floating.dtype in _NUMPY and floating.dim() and not floating.requires_grad:
+            return host.divide(floating.numpy(), scale, clip=self.clip)
+        bounded = floating.div(scale).clamp(-self.clip, self.clip)
         return bounded.nan_to_num(nan=0.0, posinf=self.clip, neginf=-self.clip) if bounded.sum().isnan() else bounded
 
     @property
@@ -202,10 +214,10 @@ class RewardNormalizer(nn.Module):
         return torch.where(usable, var, 1.0).sqrt()
 
     def _scale_on_host(self) -> float:
-        statistics = self.statistics
-        weight, weight_of_squares, *_ = statistics.tallies.numpy().tolist()
+        state, tallies, *_ = self._statistics().on_host()
+        weight, weight_of_squares, *_ = tallies.tolist()
         effective = effective_count(weight, weight_of_squares)
-        var = sample_variance(float(statistics.moments.numpy()[1, 0]), effective)
+        var = sample_variance(float(state[1, 0]), effective)
         usable = var > self.epsilon and effective >= self.min_effective_count
         return math.sqrt(var) if usable else 1.0
 
@@ -224,14 +236,21 @@ class RewardNormalizer(nn.Module):
         self.statistics.freeze(frozen)
         return self
 
+    # a module looks for its buffers and parts last, which takes longer than a step of many environments
+    def _returns(self) -> Tensor:
+        return cast("Tensor", self._buffers["returns"])
+
+    def _statistics(self) -> RunningMeanStd:
+        return cast("RunningMeanStd", self._modules["statistics"])
+
     def _check(self, reward: Tensor, done: Tensor) -> None:
-        returns = self.returns
+        returns = self._returns()
         if (
             fits(reward, returns, returns.shape)
             and done.dtype == torch.bool
+            and done.device == returns.device
             and done.shape == returns.shape == reward.shape
         ):
-            check_device(done, returns.device, "done")
             return
         check_numbers(reward, "reward")
         check_device(reward, self.returns.device, "reward")

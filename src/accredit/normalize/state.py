@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from accredit.errors import InvalidArgument, StateMismatch
@@ -57,6 +59,17 @@ def _settings(packed: Tensor, names: Sequence[str]) -> dict[str, object]:
     return settings
 
 
+class HostState(NamedTuple):
+    """NumPy views of buffers on the CPU, and what tells whether they still are views of them."""
+
+    moments: NDArray[np.float64]
+    """[2, D]"""
+    tallies: NDArray[np.float64]
+    """[5]"""
+    buffers: tuple[Tensor, Tensor]
+    addresses: tuple[int, int]
+
+
 class Statistics(nn.Module):
     """Buffers of running statistics, their reading, saving and moving; what feeds them derives from this class.
 
@@ -77,6 +90,7 @@ class Statistics(nn.Module):
 
     moments: Tensor
     tallies: Tensor
+    _host: HostState | None = None
 
     def __init__(
         self,
@@ -151,6 +165,31 @@ class Statistics(nn.Module):
         """Kish's effective sample size, float64: what the statistics are worth; equals `count` without a horizon."""
         effective: Tensor = effective_count(self.tallies[0], self.tallies[1])
         return effective
+
+    def on_host(self) -> HostState:
+        """NumPy views of the buffers, kept because making them costs as much as a small batch.
+
+        A buffer can be replaced (`to`, loading with `assign`) and its memory can move under it (sharing it with another
+        process), so both are looked at on every call.
+        """
+        # the dictionary instead of the attributes: a module looks for its buffers last
+        buffers = self._buffers
+        moments, tallies = cast("Tensor", buffers["moments"]), cast("Tensor", buffers["tallies"])
+        host = self._host
+        if (
+            host is not None
+            and host.buffers[0] is moments
+            and host.buffers[1] is tallies
+            and host.addresses == (moments.data_ptr(), tallies.data_ptr())
+        ):
+            return host
+        addresses = (moments.data_ptr(), tallies.data_ptr())
+        self._host = HostState(moments.numpy(), tallies.numpy(), (moments, tallies), addresses)
+        return self._host
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without the views: in a copy they would be of the wrong memory."""
+        return {name: value for name, value in self.__dict__.items() if name != "_host"}
 
     def as_moments(self) -> Moments[Tensor]:
         """Views of the state, flat [D], as `accredit.moments` takes them."""
