@@ -133,8 +133,8 @@ def test_a_switchable_model_can_be_copied_and_sent(model, inputs):
 @pytest.mark.parametrize(
     ("components", "error", "words"),
     [
-        (["block.0"], UnknownName, "`components` has 'block.0', wanted the path of a module or a glob that matches some; did "
-         "you mean 'blocks.0'"),
+        (["block.0"], UnknownName, "`components` has 'block.0', wanted the path of a module or a glob that matches "
+         "some; did you mean 'blocks.0'"),
         (["xyz*"], UnknownName, "see `model.named_modules()` for the paths."),
         ([], InvalidArgument, "`components` is empty, wanted at least one player; pass paths of modules"),
         (["head", "head"], InvalidArgument, "`components` has the name 'head' twice, wanted each once; rename one"),

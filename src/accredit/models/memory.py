@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
+
+from accredit.errors import OutOfMemory
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -11,3 +16,22 @@ def out_of_memory(error: BaseException) -> bool:
         return True
     # the CPU allocator raises a plain RuntimeError
     return isinstance(error, RuntimeError) and ("not enough memory" in str(error) or "out of memory" in str(error))
+
+
+@contextmanager
+def named_out_of_memory() -> Iterator[None]:
+    """Say what to do where a pass does not fit.
+
+    Raises:
+        OutOfMemory: from whatever the device raised.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error) or isinstance(error, OutOfMemory):
+            raise
+        raise OutOfMemory(
+            f"`batches` gave a batch that does not fit into memory beside the model ({error}), wanted room for one "
+            f"pass; "
+            "pass smaller batches."
+        ) from error

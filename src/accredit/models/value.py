@@ -15,18 +15,19 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from accredit.attribution.coalition import coalition_names
 from accredit.attribution.output import Output
 from accredit.attribution.prepared import PreparedEvaluation, cut
-from accredit.attribution.protocols import MaskArray
-from accredit.errors import EvaluationError, InvalidArgument, OutOfMemory
+from accredit.attribution.protocols import FloatArray, MaskArray
+from accredit.errors import EvaluationError, InvalidArgument
 from accredit.models.batches import Batches, CheckedBatches, ForwardPass, default_target
-from accredit.models.gate import Weights
+from accredit.models.gate import Weights, weights_of
 from accredit.models.guard import RandomState
 from accredit.models.inspection import Inspection, inspect, reseeded
-from accredit.models.memory import out_of_memory
+from accredit.models.memory import named_out_of_memory
 from accredit.models.metrics import Metric, Weighted
 from accredit.models.sharing import Choice, Sharing, Trial
 from accredit.models.switchable import SwitchableModel
@@ -134,7 +135,7 @@ class ModelValue(PreparedEvaluation):
             InvalidArgument: the model, its components or the batches cannot be evaluated so.
             StateMismatch: values of these numerics cannot be given.
         """
-        with self.switchable.evaluating(), closing(self.batches.__iter__()) as batches:
+        with self.switchable.evaluating(), closing(self.batches.__iter__()) as batches, named_out_of_memory():
             forward = self._forward_pass(next(batches))
             if self.inspection is None:
                 self.inspection = inspect(self.switchable, forward)
@@ -147,23 +148,25 @@ class ModelValue(PreparedEvaluation):
         """Masks [M, N] so that neighbours agree on the players that are executed first; all on in front."""
         return cut(masks[self.sorted_rows(masks)], most)
 
-    def sorted_rows(self, masks: MaskArray) -> np.ndarray:
-        """Rows [M] of masks [M, N], lexicographically: first executed player most significant, on before off."""
+    def sorted_rows(self, masks: MaskArray | FloatArray) -> NDArray[np.intp]:
+        """Rows [M] of masks or weights [M, N], sorted: first executed player most significant, on before off."""
         order = self.inspection.order if self.inspection else range(masks.shape[1])
-        return np.lexsort([~masks[:, player] for player in reversed(order)])
+        return np.lexsort([-masks[:, player].astype(np.float64) for player in reversed(order)])
 
     def __call__(self, masks: Tensor) -> Mapping[str, Tensor]:
-        """Values of masks [M, N], bool: per output [M, B], or [M] where values are not given per example."""
-        if masks.dim() != 2 or masks.shape[1] != len(self.switchable.players) or masks.dtype != torch.bool:
+        """Values of masks [M, N], bool or weights from 0 to 1: per output [M, B], or [M] where not per example."""
+        given = masks.dtype == torch.bool or masks.is_floating_point()
+        if masks.dim() != 2 or masks.shape[1] != len(self.switchable.players) or not given:
             raise InvalidArgument(
-                f"`masks` has the shape {tuple(masks.shape)} and {masks.dtype}, wanted bool of shape (coalitions, "
+                f"`masks` has the shape {tuple(masks.shape)} and {masks.dtype}, wanted bool, or weights, of shape "
+                f"(coalitions, "
                 f"{len(self.switchable.players)}); pass a row per coalition and a column per player."
             )
         if self.inspection is None:
             self.begin(None)
-        array = masks.cpu().numpy()
+        array = masks.detach().cpu().double().numpy()
         rows = self.sorted_rows(array)
-        coalitions = [tuple(map(float, array[row])) for row in rows]
+        coalitions = [weights_of(array[row].tolist(), self.switchable.players) for row in rows]
         found = _Measurements(len(rows), len(self.metrics))
         with self.switchable.evaluating():
             for batch in self.batches:
@@ -180,19 +183,12 @@ class ModelValue(PreparedEvaluation):
         forward = self._drawing_alike(self._forward_pass(batch))
         n_batches = max(1, len(self.batches.sums))
         done, total = found.passes, n_batches * len(coalitions)
-        try:
+        with named_out_of_memory():
             outputs = self.choice.outputs(forward, coalitions, n_batches=n_batches)
             for at, output in enumerate(outputs):
                 found.add(at, [self._measured(metric, output, target, coalitions[at]) for metric in self.metrics])
                 if self.progress is not None:
                     self.progress(done + at + 1, max(total, done + at + 1))
-        except Exception as error:
-            if not out_of_memory(error):
-                raise
-            raise OutOfMemory(
-                f"`batches` gave a batch that does not fit into memory beside the model ({error}), wanted room for one "
-                "pass; pass smaller batches."
-            ) from error
 
     def _measured(self, metric: Metric, output: Any, target: Any, coalition: Weights) -> Weighted:
         """One metric of one output, checked."""
@@ -204,6 +200,12 @@ class ModelValue(PreparedEvaluation):
                 f"metric {metric.output.name!r} returned the shape {tuple(weighted.numerator.shape)} for {on}, "
                 f"wanted one "
                 "number per example of the batch; reduce over everything but the examples."
+            )
+        if isinstance(target, Tensor) and target.dim() and len(weighted.numerator) != len(target):
+            on = coalition_names(self.switchable.players, np.array(coalition) > 0)
+            raise EvaluationError(
+                f"metric {metric.output.name!r} returned {len(weighted.numerator)} numbers for {on}, wanted "
+                f"{len(target)}, one per example of the batch; measure every example."
             )
         return weighted
 
