@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from accredit.errors import InvalidArgument
 from accredit.models.batches import ForwardPass
@@ -116,27 +118,44 @@ def reseeded(forward: ForwardPass, state: RandomState) -> ForwardPass:
     return ForwardPass(forward.model, call, forward.batch)
 
 
-def work_per_operation(forward: ForwardPass) -> float:
-    """Floating-point operations and numbers written, per operation of a pass: is its price arithmetic or calls?"""
-    from torch.utils.flop_counter import FlopCounterMode
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a pass consists of."""
 
+    per_operation: float
+    """Floating-point operations and numbers written, per operation: is its price arithmetic or calls?"""
+    looks_at_data: bool
+    """Whether an operation gives a number to Python or a shape that depends on numbers, so that batches may go several
+    ways."""
+
+
+def count_work(forward: ForwardPass) -> Work:
+    """Count the operations of one pass, inside `evaluating()`."""
     counter = _Operations()
-    with FlopCounterMode(display=False) as flops, counter:
+    with counter:
         forward()
-    return float(flops.get_total_flops() + counter.written) / max(counter.number, 1)
+    return Work(
+        per_operation=(counter.flops + counter.written) / max(counter.number, 1), looks_at_data=counter.looks_at_data
+    )
 
 
-class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts operations and the numbers that they write."""
+class _Operations(TorchDispatchMode):
+    """Counts operations, their arithmetic and the numbers that they write."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.number = self.written = 0
+        self.number = self.written = self.flops = 0
+        self.looks_at_data = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation and count it; views are free."""
-        output = func(*args, **(kwargs or {}))
+        named = kwargs or {}
+        output = func(*args, **named)
+        self.looks_at_data |= bool({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags))
         if isinstance(output, Tensor) and output._base is None:
             self.number += 1
             self.written += output.numel()
+            count = flop_registry.get(func.overloadpacket)
+            if count is not None:
+                self.flops += count(*args, **named, out_val=output)
         return output

@@ -16,17 +16,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from accredit.models.graph import Graph, NotCapturable
-from accredit.models.replay import NotReplayable, Replay
-
 from accredit.errors import InvalidArgument, StateMismatch
 from accredit.models.batches import ForwardPass
 from accredit.models.compare import bit_equal, largest_error
 from accredit.models.gate import Weights
-from accredit.models.inspection import Inspection, work_per_operation
+from accredit.models.graph import Graph
+from accredit.models.graph_capture import NotCapturable
+from accredit.models.inspection import Inspection, count_work
 from accredit.models.loop import OneAfterAnother
 from accredit.models.mechanism import EXACT, Mechanism
 from accredit.models.memory import out_of_memory
+from accredit.models.replay import NotReplayable, Replay
 from accredit.models.stack import NotStackable, Stack
 from accredit.models.switchable import SwitchableModel
 
@@ -106,7 +106,7 @@ class Choice:
         if isinstance(self.chosen, Stack):
             self.chosen = None
         if self.chosen is None and self.sharing != "auto":
-            self._choose(self._made(self.sharing), "it was asked for")
+            self._choose(self._asked_for(forward), "it was asked for")
         return EXACT
 
     def outputs(self, forward: ForwardPass, coalitions: Sequence[Weights], *, n_batches: int) -> Iterator[Any]:
@@ -212,6 +212,20 @@ class Choice:
             return Trial(mechanism=name, speedup=None, reason="it is not bit-equal to the loop"), None, 0.0
         return Trial(mechanism=name, speedup=loop_s / seconds, reason="bit-equal"), mechanism, seconds
 
+    def _asked_for(self, forward: ForwardPass) -> Mechanism:
+        """The one way that may be used, tried with all on, all off and the first player off."""
+        if self.sharing == "loop":
+            return self.loop
+        n_players = len(self.switchable.players)
+        some: list[Weights] = [(1.0,) * n_players, (0.0, *(1.0,) * (n_players - 1)), (0.0,) * n_players]
+        outputs = list(self.loop.outputs(forward, some))
+        trial, mechanism, _ = self._try(self.sharing, forward, some, outputs, loop_s=1.0)
+        if mechanism is None:
+            raise InvalidArgument(
+                f"`sharing` is {self.sharing!r}, but that does not work here: {trial.reason}; pass sharing='auto'."
+            )
+        return mechanism
+
     def _made(self, name: str) -> Mechanism:
         """A mechanism by its name; there is one graph, for capturing takes long."""
         if name == "graph":
@@ -246,10 +260,14 @@ class Choice:
         """Whether to stack, and how many: from counts and one trial, never from a clock."""
         if self.sharing not in ("auto", "stack"):
             return
-        asked = self.sharing == "stack"
-        if not asked and (work_per_operation(forward) > DISPATCH_BOUND or self._is_capturable(forward)):
+        asked, work = self.sharing == "stack", count_work(forward)
+        if not asked and (work.per_operation > DISPATCH_BOUND or self._is_capturable(forward)):
             return
-        self.stack_size, why = self._stack_size(forward)
+        if work.looks_at_data:
+            # a branch that one coalition takes would be taken for all of a stack, which no trial is sure to show
+            self.stack_size, why = 0, "a pass looks at the numbers to decide what to do"
+        else:
+            self.stack_size, why = self._stack_size(forward)
         if self.stack_size:
             self.reason = (
                 "it was asked for" if asked else "a pass is bound by dispatch and cannot be captured as a graph"
