@@ -112,8 +112,6 @@ def test_progress_counts_passes_to_their_end():
     """[R9] A pass is a coalition on a batch; the last report says that all are done."""
     seen = []
     counted = value(progress=lambda done, total: seen.append((done, total)), sharing="loop")
-    counted(ALL)
-    seen.clear()
     counted(torch.eye(4, dtype=torch.bool))
     assert seen == [(done, 8) for done in range(1, 9)]
 

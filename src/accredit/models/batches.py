@@ -11,7 +11,7 @@ What a batch is taken for, unless `forward` and `target` say otherwise:
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -69,6 +69,13 @@ class CheckedBatches:
     device: torch.device | None
     sums: list[int] = field(default_factory=list)
     """A checksum per batch, once a pass has ended."""
+
+    @property
+    def number(self) -> int:
+        """How many batches there are, as far as is known before the end of the first pass; at least 1."""
+        if self.sums:
+            return len(self.sums)
+        return max(1, len(self.source)) if isinstance(self.source, Sized) else 1
 
     def __iter__(self) -> Generator[Any, None, None]:
         """One pass over the batches, moved to the device.

@@ -181,7 +181,7 @@ class ModelValue(PreparedEvaluation):
         """Every metric of every coalition on one batch."""
         target = self.target(batch)
         forward = self._drawing_alike(self._forward_pass(batch))
-        n_batches = max(1, len(self.batches.sums))
+        n_batches = self.batches.number
         done, total = found.passes, n_batches * len(coalitions)
         with named_out_of_memory():
             outputs = self.choice.outputs(forward, coalitions, n_batches=n_batches)
