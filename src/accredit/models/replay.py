@@ -187,8 +187,7 @@ class _Passes:
                 before = None if part.checked else Effects(part.module, (args, kwargs))
                 result = compute()
                 if before is not None:
-                    part.checked = True
-                    part.stepwise |= before != Effects(part.module, (args, kwargs))
+                    self._check(part, call, before, Effects(part.module, (args, kwargs)))
         finally:
             self._computing -= 1
         if part.stepwise:
@@ -196,6 +195,15 @@ class _Passes:
         elif not self.recorder.record(call, result):
             part.stepwise = not part.opaque
         return result
+
+    def _check(self, part: Part, call: Call, before: Effects, after: Effects) -> None:
+        """Find out by its first call whether a module may run as one value."""
+        part.checked = True
+        part.stepwise |= before != after
+        if before.arguments != after.arguments:
+            # perhaps through `.data`, which no version tells
+            for known in call.operands:
+                self.store.lose(known.memory)
 
     def _switch(self, each: SwitchedModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a switched module gives."""
