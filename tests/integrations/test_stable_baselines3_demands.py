@@ -217,11 +217,29 @@ def test_observations_without_a_mean_are_refused_unless_left_alone() -> None:
     warm(MIXED, n_steps=2, norm_obs=False)
 
 
-@pytest.mark.parametrize("build", [lambda v: VecNormalize(v, gamma=2.0), lambda v: VecNormalize(v, epsilon=0.0)])
-def test_settings_out_of_range_are_refused(build) -> None:
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"gamma": 2.0}, r"`gamma` is 2.0, but a discount lies in \[0, 1\]; pass"),
+        ({"epsilon": 0.0}, r"`epsilon` is 0.0, but it is a floor on the variance; pass"),
+        ({"clip_obs": -1.0}, r"`clip` is -1.0, but it bounds a magnitude; pass"),
+        ({"clip_reward": 0.0}, r"`clip` is 0.0, but it bounds a magnitude; pass"),
+    ],
+)
+def test_settings_out_of_range_are_refused(setting: dict[str, float], message: str) -> None:
     """[R37]"""
-    with pytest.raises(InvalidArgument, match=r"`gamma` is 2.0, but a discount|`epsilon` is 0.0, but it is a floor"):
-        build(plain(BOX))
+    with pytest.raises(InvalidArgument, match=message):
+        VecNormalize(plain(BOX), **setting)
+
+
+def test_a_reset_begins_new_returns() -> None:
+    """[R22] In the middle of an episode, too."""
+    env = VecNormalize(DummyVecEnv([Scripted]))
+    for _ in range(2):
+        env.reset()
+        env.step([0])
+    assert env.returns.tolist() == [2.0]
+    assert float(env.ret_rms.var) == 0.0
 
 
 @pytest.mark.parametrize("algorithm", ["SAC", "TD3", "HER"])
