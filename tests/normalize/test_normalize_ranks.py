@@ -17,6 +17,8 @@ from accredit.normalize import (
     ValueNormalizer,
     synchronized_update,
 )
+from accredit.normalize.batch import masked_moments
+from accredit.normalize.sync import _merge
 
 MEAN = 1e6
 STEPS = 3
@@ -75,11 +77,11 @@ def work(rank: int, n_ranks: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-def exact(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and population variance in rational arithmetic, rounded once; the mean less `MEAN`, which costs no digit."""
+def exact(rows: torch.Tensor, origin: float = MEAN) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean less an origin (which costs no digit) and population variance, in rational arithmetic, rounded once."""
     means, variances = [], []
     for column in rows.t().tolist():
-        numbers = [Fraction(number) - Fraction(MEAN) for number in column]
+        numbers = [Fraction(number) - Fraction(origin) for number in column]
         mean = sum(numbers) / len(numbers)
         means.append(float(mean))
         variances.append(float(sum((number - mean) ** 2 for number in numbers) / len(numbers)))
@@ -115,6 +117,25 @@ def test_all_normalizers_are_those_of_the_whole_from_the_first_batch_on(n_ranks:
     outputs = features @ state["weight"].t() + state["bias"]
     restored = outputs * state["value"][1].sqrt() + state["value"][0]
     assert (restored - head()(features)).abs().max() <= 1e-12 * MEAN
+
+
+@pytest.mark.parametrize("mean", [0.0, 1.0, 1e3, 1e6])
+@pytest.mark.parametrize("n_ranks", [2, 4, 8])
+def test_error_of_the_collective_stays_below_1e_12_of_mean_over_sigma(n_ranks: int, mean: float) -> None:
+    """[R27] The arithmetic of the gathered ranks, in rank order, after every step; sigma is 1."""
+    statistics, seen = RunningMeanStd(2), []
+    for step in range(5):
+        batches = [observations(rank, step, n_ranks) - MEAN + mean for rank in range(n_ranks)]
+        seen += batches
+        merged = masked_moments(batches[0], None)
+        for batch in batches[1:]:
+            merged = _merge(merged, masked_moments(batch, None))
+        statistics.absorb(merged)
+        rows = torch.cat(seen)
+        centre, var = exact(rows[rows.isfinite().all(1)], origin=mean)
+        error = (statistics.mean - mean - centre).abs() / var.sqrt()
+        assert error.max() <= 1e-12 * max(1.0, mean)
+        assert (statistics.var / var - 1).abs().max() <= 1e-12 * max(1.0, mean)
 
 
 def test_returns_advance_as_those_of_an_update() -> None:
