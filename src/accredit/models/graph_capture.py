@@ -6,8 +6,10 @@ buffers are inputs of the graph, found by name at every run: weights may change 
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,6 @@ from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from accredit.models.batches import ForwardPass
-from accredit.models.compiled import is_compiled
 from accredit.models.gate import gated
 from accredit.models.graph_marks import marked
 from accredit.models.graph_state import ModelState
@@ -59,14 +60,16 @@ class Source:
     def fetch(self, model: nn.Module, leaves: Sequence[Any]) -> Tensor:
         """The tensor as it is now."""
         if self.place is not None:
-            return leaves[self.place]
+            given: Tensor = leaves[self.place]
+            return given
         if self.path is None:
             assert self.constant is not None
             return self.constant
         found: Any = model
         for name in self.path:
             found = getattr(found, name)
-        return found
+        tensor: Tensor = found
+        return tensor
 
 
 class _Pass(nn.Module):
@@ -123,11 +126,12 @@ def _untraced(model: nn.Module, export: Callable[[], Any]) -> Any:
     attributes, generators = Attributes.of(model), RandomState.now()
     before = ModelState.of(model, same_tensors=True)
     try:
-        with warnings.catch_warnings():
-            # torch talks about its own insides while it traces, and repeats what the model's passes warn of anyway
+        # torch talks about its own insides while it traces, repeats what the model's passes warn of anyway, and where
+        # tracing fails it prints all of the graph that it had so far
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             program = export()
-    except Exception as error:  # noqa: BLE001  any failure of tracing foreign code means the same: no graph
+    except Exception as error:  # any failure of foreign code means the same: no graph
         text = str(error).strip().split("\n", maxsplit=1)[0]
         raise NotCapturable(f"tracing it failed: {type(error).__name__}: {text}") from error
     finally:
@@ -148,10 +152,13 @@ def _check_model(switchable: SwitchableModel) -> None:
     """Refuse what tracing would get wrong without a sign."""
     if switchable.has_setters:
         raise NotCapturable("a player is a function that sets a weight")
+    players = {id(each.module) for each in switchable.switched}
     for module in switchable.model.modules():
         state = module.__dict__
-        if is_compiled(module) or state.get("_compiled_call_impl") is not None:
-            raise NotCapturable("a module is compiled")
+        compiled = isinstance(module, OptimizedModule) or state.get("_compiled_call_impl") is not None
+        around = id(module) not in players and any(id(part) in players for part in module.modules())
+        if compiled and not around:
+            raise NotCapturable("a module is compiled, which may round differently")
         if state.get("_forward_hooks") or state.get("_forward_pre_hooks"):
             raise NotCapturable(f"a {type(module).__name__} has forward hooks")
 
