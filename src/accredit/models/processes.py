@@ -147,12 +147,11 @@ class _Seat:
         """Start a process that holds nothing yet."""
         here, there = _SPAWN.Pipe()
         process = _SPAWN.Process(target=serve, args=(there, self.executor.settings), name="accredit worker")
-        with self.executor.lock:
-            # no room for another process: as if it had ended at once
-            with suppress(OSError):
-                if not self.executor.killed:
-                    process.start()
-                    self.process, self.connection, self.held = process, here, ""
+        # no room for another process counts as one that ended at once
+        with self.executor.lock, suppress(OSError):
+            if not self.executor.killed:
+                process.start()
+                self.process, self.connection, self.held = process, here, ""
         there.close()
 
     def finish(self, task: _Task) -> None:

@@ -77,9 +77,10 @@ def _unpicklable_part(value: ModelValue, error: Exception) -> tuple[str, Excepti
 
 @dataclass(frozen=True, kw_only=True)
 class TorchSettings:
-    """Settings of a process that decide how its results round."""
+    """Settings of torch that decide how results round."""
 
-    n_threads: int
+    n_threads: int | None
+    """None: as the process has it."""
     default_dtype: torch.dtype
     matmul_precision: str
     deterministic: bool
@@ -88,9 +89,9 @@ class TorchSettings:
 
     @staticmethod
     def now(*, n_threads: int | None = None) -> TorchSettings:
-        """Those of this process, but for the number of threads where one is given."""
+        """Those of this process, with a number of threads for the others."""
         return TorchSettings(
-            n_threads=torch.get_num_threads() if n_threads is None else n_threads,
+            n_threads=n_threads,
             default_dtype=torch.get_default_dtype(),
             matmul_precision=torch.get_float32_matmul_precision(),
             deterministic=torch.are_deterministic_algorithms_enabled(),
@@ -100,7 +101,8 @@ class TorchSettings:
 
     def apply(self) -> None:
         """Make them those of this process."""
-        torch.set_num_threads(self.n_threads)
+        if self.n_threads is not None:
+            torch.set_num_threads(self.n_threads)
         torch.set_default_dtype(self.default_dtype)
         torch.set_float32_matmul_precision(self.matmul_precision)
         torch.use_deterministic_algorithms(self.deterministic)
