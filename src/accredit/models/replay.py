@@ -168,16 +168,22 @@ class _Passes:
 
     def _as_one_value(self, part: Part, head: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a module gives, computed only if it was not before."""
-        call = self.recorder.prepare(head, args, kwargs)
+        call, found = self._asked(head, args, kwargs, 0)
+        if found is not MISSING:
+            return found
         if isinstance(call, Call):
-            found = self.recorder.find(call)
-            if found is not MISSING:
-                return found
             return self._computed(part, call, args, kwargs, lambda: part.run(*args, **kwargs))
         if part.opaque or (part.checked and call != UNKEYABLE):
             with self.mode.passive():
                 return part.run(*args, **kwargs)
         return part.run(*args, **kwargs)
+
+    def _asked(self, head: Any, args: tuple[Any, ...], kwargs: dict[str, Any], players: int) -> tuple[Call | int, Any]:
+        """The call of a module and what it gave before."""
+        # looking at tensors must not count as calls of the model
+        with torch._C.DisableTorchFunction():
+            call = self.recorder.prepare(head, args, kwargs, players)
+            return call, self.recorder.find(call) if isinstance(call, Call) else MISSING
 
     def _computed(self, part: Part, call: Call, args: Any, kwargs: Any, compute: Any) -> Any:
         """Compute the value of a module with nothing looking on, and record it if that is all it does."""
@@ -190,10 +196,11 @@ class _Passes:
                     self._check(part, call, before, Effects(part.module, (args, kwargs)))
         finally:
             self._computing -= 1
-        if part.stepwise:
-            self.recorder.leaves_arguments(call)
-        elif not self.recorder.record(call, result):
-            part.stepwise = not part.opaque
+        with torch._C.DisableTorchFunction():
+            if part.stepwise:
+                self.recorder.leaves_arguments(call)
+            elif not self.recorder.record(call, result):
+                part.stepwise = not part.opaque
         return result
 
     def _check(self, part: Part, call: Call, before: Effects, after: Effects) -> None:
@@ -214,20 +221,17 @@ class _Passes:
         part = self._parts[id(each.module)]
         if part.stepwise or not self.mode.active:
             return output_at(weight, each, args, kwargs)
-        call = self.recorder.prepare((part, weight), args, kwargs, 1 << each.player)
+        call, found = self._asked((part, weight), args, kwargs, 1 << each.player)
+        if found is not MISSING:
+            return found
         if isinstance(call, Call):
-            found = self.recorder.find(call)
-            if found is not MISSING:
-                return found
-            return self._computed(part, call, args, kwargs, lambda: self._value_at(weight, part, each, args, kwargs))
+            return self._computed(part, call, args, kwargs, lambda: self._value_at(weight, each, args, kwargs))
         if part.opaque or (part.checked and call != UNKEYABLE):
             with self.mode.passive():
                 return output_at(weight, each, args, kwargs)
         return output_at(weight, each, args, kwargs)
 
-    def _value_at(
-        self, weight: float, part: Part, each: SwitchedModule, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def _value_at(self, weight: float, each: SwitchedModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a switched module gives at a weight."""
         known = each.templates.get(signature((args, kwargs)))
         output = output_at(weight, each, args, kwargs)
