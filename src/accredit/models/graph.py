@@ -18,8 +18,7 @@ from torch.utils import _pytree as pytree
 
 from accredit.models.batches import ForwardPass
 from accredit.models.gate import Weights
-from accredit.models.graph_capture import Captured, capture
-from accredit.models.graph_capture import NotCapturable as NotCapturable
+from accredit.models.graph_capture import Captured, NotCapturable, capture
 from accredit.models.graph_plan import Plan, planned
 from accredit.models.graph_rewrite import rewrite
 from accredit.models.graph_segments import Program, cut
@@ -93,7 +92,7 @@ class Graph:
                 instance = step.instance
                 try:
                     result = instance.run(*[values[at] for at in instance.inputs])
-                except Exception as error:  # noqa: BLE001  foreign operations; the plain loop tells what is wrong
+                except Exception as error:  # of foreign code; the plain loop will tell what is wrong
                     raise NotCapturable(f"running its graph failed: {error}") from error
                 if len(instance.stored) == 1:
                     values[instance.base] = result

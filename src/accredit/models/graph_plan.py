@@ -130,8 +130,8 @@ class _Numbered:
         """Which units the output depends on."""
         units = self.program.units
         needed = [False] * (len(units) + 1)
-        for unit, _ in self.program.outputs:
-            needed[unit] = True
+        for source, _ in self.program.outputs:
+            needed[source] = True
         for at in range(len(units) - 1, -1, -1):
             if not needed[at]:
                 continue
@@ -170,7 +170,7 @@ class _Numbered:
 
 
 def _lerp(weight: float, off: Tensor, on: Tensor) -> Tensor:
-    """off + weight (on - off), as `SwitchedModule.blended` computes it."""
+    """Off + weight (on - off), as `SwitchedModule.blended` computes it."""
     return torch.lerp(off, on, weight)
 
 

@@ -1,17 +1,18 @@
 """A traced graph made fit for running its parts in another order, some of them not at all.
 
-Traced operations run in the order of the model and may write in place. Here the parts of a graph are kept and shared, so
-a write must never reach a value that something else reads:
+Traced operations run in the order of the model and may write in place. Here the parts of a graph are kept and shared,
+so a write must never reach a value that something else reads:
 
     write                                              becomes
     to a value that nothing reads afterwards           a write to a copy; `graph_segments` takes back needless copies
-    to a value of which other views are read later     kept, its whole neighbourhood must stay in one segment
+    to a value of which other views are read later     a write to a copy, of which the views are taken again
     to a parameter, a buffer or the batch              no graph
     to the input of a player that is read later        no graph, for the write happens only while the player is on
 """
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -82,14 +83,12 @@ def tensors_of(node: fx.Node) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A graph without ports, whose writes are safe where `after` and `together` are kept to."""
+    """A graph without ports, whose writes are safe where `after` is kept to."""
 
     graph: fx.Graph
     storages: Storages
     after: dict[fx.Node, list[fx.Node]]
     """Writes that a node has to come after, beside its arguments."""
-    together: tuple[frozenset[fx.Node], ...]
-    """Nodes that have to be in one segment."""
 
 
 def rewrite(graph: fx.Graph) -> Rewritten:
@@ -99,27 +98,27 @@ def rewrite(graph: fx.Graph) -> Rewritten:
         NotCapturable: where that cannot be done.
     """
     flat = fx.Graph()
-    results = _flatten(graph, flat, {}, None)
+    results = _flatten(graph.nodes, flat, {}, None)
     flat.output(results)
     for node in flat.nodes:
         _check(node)
     writes = _Writes(flat)
     writes.make_safe()
     _remove_ports(flat, writes.after)
-    return Rewritten(flat, writes.true, writes.after, tuple(writes.together))
+    return Rewritten(flat, writes.true, writes.after)
 
 
-def _flatten(source: fx.Graph, target: fx.Graph, values: dict[fx.Node, Any], autocast: Any) -> Any:
+def _flatten(source: Iterable[fx.Node], target: fx.Graph, values: dict[fx.Node, Any], autocast: Any) -> Any:
     """Copy the nodes of a graph and of the graphs inside it; returns what it puts out."""
-    for node in source.nodes:
+    for node in source:
         if node.op == "output":
             return fx.map_arg(node.args[0], lambda each: values[each])
         if node.op == "get_attr":
             continue
         if isinstance(node.target, torch._ops.HigherOrderOperator):
             values[node] = _inner(node, target, values, autocast)
-        elif node.target is operator.getitem and not isinstance(values[node.args[0]], fx.Node):
-            values[node] = values[node.args[0]][node.args[1]]
+        elif node.target is operator.getitem and not isinstance(values[node.all_input_nodes[0]], fx.Node):
+            values[node] = values[node.all_input_nodes[0]][node.args[1]]
         else:
             values[node] = target.node_copy(node, lambda each: values[each])
             if autocast is not None:
@@ -129,29 +128,19 @@ def _flatten(source: fx.Graph, target: fx.Graph, values: dict[fx.Node, Any], aut
 
 def _inner(node: fx.Node, target: fx.Graph, values: dict[fx.Node, Any], autocast: Any) -> Any:
     """The nodes of a graph that stands inside a context."""
-    name = str(node.target.name()) if hasattr(node.target, "name") else str(node.target)
+    operation = node.target
+    assert isinstance(operation, torch._ops.HigherOrderOperator)
+    name = operation._name
     at = next((at for at, arg in enumerate(node.args) if isinstance(arg, fx.Node) and arg.op == "get_attr"), None)
     if name not in (_WRAPPED_AUTOCAST, _WRAPPED_GRADIENTS) or at is None:
         raise NotCapturable(f"it uses {name}")
     inner = node.args[at]
     assert isinstance(inner, fx.Node)
-    module = getattr(inner.graph.owning_module, str(inner.target))
-    if name == _WRAPPED_AUTOCAST:
-        autocast = tuple(node.args[:at])
-    placeholders = [each for each in module.graph.nodes if each.op == "placeholder"]
+    nodes = getattr(inner.graph.owning_module, str(inner.target)).graph.nodes
     given = [values[arg] if isinstance(arg, fx.Node) else arg for arg in node.args[at + 1 :]]
-    inside = dict(zip(placeholders, given, strict=True))
-    return _flatten(_without(module.graph, placeholders), target, inside, autocast)
-
-
-def _without(graph: fx.Graph, placeholders: list[fx.Node]) -> Any:
-    """A view of the graph that passes over its placeholders, which have values already."""
-    skipped = set(placeholders)
-
-    class View:
-        nodes = [node for node in graph.nodes if node not in skipped]
-
-    return View
+    inside = dict(zip((each for each in nodes if each.op == "placeholder"), given, strict=True))
+    context = tuple(node.args[:at]) if name == _WRAPPED_AUTOCAST else autocast
+    return _flatten([each for each in nodes if each.op != "placeholder"], target, inside, context)
 
 
 def _check(node: fx.Node) -> None:
@@ -210,7 +199,6 @@ class _Writes:
         self.nodes = list(graph.nodes)
         self.order = {node: at for at, node in enumerate(self.nodes)}
         self.after: dict[fx.Node, list[fx.Node]] = {}
-        self.together: list[frozenset[fx.Node]] = []
         ports = [(node, node.args[0], node.args[1]) for node in self.nodes if node.target is PORT]
         switches = [node for node in self.nodes if node.target is SWITCH]
         self.true = Storages(self.nodes, [(port, source) for port, source, _ in ports])
@@ -221,60 +209,101 @@ class _Writes:
 
     def make_safe(self) -> None:
         """Every write in the order of the graph."""
-        for node in self.nodes:
+        for node in tuple(self.nodes):
             targets = written(node)
             if len(targets) > 1:
                 raise NotCapturable(f"{node.target} writes to several tensors")
             if targets:
                 self._make_safe(node, targets[0])
+                self.nodes = list(self.graph.nodes)
+                self.order = {each: at for at, each in enumerate(self.nodes)}
 
     def _make_safe(self, node: fx.Node, target: fx.Node) -> None:
-        """One write."""
+        """Let one operation write to a copy, and what follows read it."""
         (storage,) = self.reach.of(target)
-        members = [each for each in self.nodes[: self.order[node]] if storage in self.reach.of(each)]
+        now = self.order[node]
+        members = [each for each in self.nodes[:now] if storage in self.reach.of(each)]
         if any(each.op == "placeholder" for each in members):
             raise NotCapturable(f"{node.target} writes to the batch, a parameter or a buffer")
-        now = self.order[node]
-        later = [each for each in members if each is not target and any(self._at(user) > now for user in each.users)]
-        if not later:
-            self._copy_first(node, target)
-            return
-        readers = [user for each in members for user in each.users if self._at(user) < now]
-        if any(each.target in (PORT, SWITCH) for each in (*members, *readers)):
+        later = {each: [user for user in each.users if self.order[user] > now] for each in members}
+        others = [each for each in members if later[each] and each is not target]
+        sources = {each: self._viewed(each, members) for each in members} if others else {}
+        *_, root = _upwards(target, sources)
+        if any(root not in _upwards(each, sources) for each in others):
             raise NotCapturable(f"{node.target} writes to what goes into or comes out of a player and is used again")
-        if not is_fresh(members[0]):
-            raise NotCapturable(f"{node.target} writes to what may be a view of something else")
-        # the users of every member after the write see what it wrote
-        for each in members:
-            for user in each.users:
-                if self._at(user) > now:
+        copies = self._copied(node, target, root, sources)
+        with self.graph.inserting_before(node.next):
+            for each in others:
+                self._renewed(each, node, copies, sources)
+        for each in (target, *others):
+            as_result = each is target and isinstance(node.meta.get("val"), Tensor)
+            for user in later[each]:
+                user.replace_input_with(each, node if as_result else copies[each])
+                if not as_result:
                     self.after.setdefault(user, []).append(node)
-        self.together.append(frozenset([node, *members, *readers]))
 
-    def _at(self, node: fx.Node) -> int:
-        """Place in the order of the model; copies that were put in stand where the write is."""
-        return self.order.get(node, -1)
+    def _viewed(self, node: fx.Node, members: Sequence[fx.Node]) -> fx.Node | None:
+        """What a node is a view of; None where it is none, or comes into or out of a player."""
+        if node.target in (PORT, SWITCH):
+            return None
+        inside = set(members)
+        found = written(node) or [source for source in node.all_input_nodes if source in inside]
+        return found[0] if found else None
 
-    def _copy_first(self, node: fx.Node, target: fx.Node) -> None:
-        """Let an operation write to a copy, and what follows read it."""
-        now = self.order[node]
+    def _copied(
+        self, node: fx.Node, target: fx.Node, root: fx.Node, sources: dict[fx.Node, fx.Node | None]
+    ) -> dict[fx.Node, fx.Node]:
+        """A copy of the root, and on it the views that lead to the target, which the operation writes to from now on."""
+        path = [target]
+        while path[-1] is not root:
+            source = sources[path[-1]]
+            assert source is not None
+            path.append(source)
         with self.graph.inserting_before(node):
-            copy = self.graph.call_function(CLONE, (target,))
-        copy.meta.update(target.meta)
-        copy.meta[FOR_WRITE] = node
-        node.replace_input_with(target, copy)
-        # nothing else of this storage is read from here on
+            copy = self.graph.call_function(CLONE, (root,))
+            copy.meta.update(root.meta)
+            copies = {root: copy}
+            for each in reversed(path[:-1]):
+                self._copy_of(each, copies, sources)
+        for each in copies.values():
+            each.meta[FOR_WRITE] = node
+        node.replace_input_with(target, copies[target])
+        # whatever of this storage comes from here on is made of the copy
         for storages in (self.true, self.reach):
             (old,) = storages.of(target)
-            storages.names[copy] = (storages.renew(self.nodes[now:], old),)
-        result = node if isinstance(node.meta.get("val"), Tensor) else copy
-        for user in list(target.users):
-            if user is not copy and self._at(user) > now:
-                user.replace_input_with(target, result)
-                if result is copy:
-                    self.after.setdefault(user, []).append(node)
-        if result is copy:
-            self.together.append(frozenset([node, copy]))
+            new = storages.renew(self.nodes[self.order[node] :], old)
+            storages.names.update(dict.fromkeys(copies.values(), (new,)))
+        return copies
+
+    def _renewed(
+        self, each: fx.Node, node: fx.Node, copies: dict[fx.Node, fx.Node], sources: dict[fx.Node, fx.Node | None]
+    ) -> None:
+        """Put a view of the copy after the write, and before it those that it is a view of."""
+        missing = list(itertools.takewhile(lambda view: view not in copies, _upwards(each, sources)))
+        for view in reversed(missing):
+            new = self._copy_of(view, copies, sources)
+            self.after.setdefault(new, []).append(node)
+            for storages in (self.true, self.reach):
+                storages.names[new] = storages.of(next(iter(copies.values())))
+
+    def _copy_of(
+        self, view: fx.Node, copies: dict[fx.Node, fx.Node], sources: dict[fx.Node, fx.Node | None]
+    ) -> fx.Node:
+        """The same view of the copy; what an earlier write returned is what it wrote to."""
+        source = sources[view]
+        assert source is not None
+        copies[view] = (
+            copies[source] if written(view) else self.graph.node_copy(view, lambda each: copies.get(each, each))
+        )
+        return copies[view]
+
+
+def _upwards(node: fx.Node, sources: dict[fx.Node, fx.Node | None]) -> Iterator[fx.Node]:
+    """A node, what it is a view of, and so on."""
+    found: fx.Node | None = node
+    while found is not None:
+        yield found
+        found = sources.get(found)
 
 
 def _remove_ports(graph: fx.Graph, after: dict[fx.Node, list[fx.Node]]) -> None:

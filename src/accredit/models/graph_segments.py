@@ -18,9 +18,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, fx, nn
 
-from accredit.models.graph_capture import NotCapturable
 from accredit.models.graph_marks import REORDER, SWITCH, reordered
-from accredit.models.graph_rewrite import AUTOCAST, FOR_WRITE, Rewritten, is_fresh, tensors_of, written
+from accredit.models.graph_rewrite import AUTOCAST, CLONE, FOR_WRITE, Rewritten, is_fresh, tensors_of
 
 Place: TypeAlias = "tuple[int, int]"
 """(number of a unit, number of its output); unit -1 stands for the placeholders."""
@@ -74,11 +73,7 @@ class Program:
 
 
 def cut(rewritten: Rewritten) -> Program:
-    """The segments of a graph.
-
-    Raises:
-        NotCapturable: writes that cannot be kept inside one segment.
-    """
+    """The segments of a graph."""
     return _Cutter(rewritten).program()
 
 
@@ -93,9 +88,6 @@ class _Cutter:
         self.placeholders = [node for node in self.nodes if node.op == "placeholder"]
         self.output = self.nodes[-1]
         self.key = self._keys()
-        for cluster in rewritten.together:
-            if len({self.key[node] for node in cluster if node in self.key}) > 1:
-                raise NotCapturable("it writes to a part of a tensor of which other parts depend on other players")
         self.groups: dict[Any, list[fx.Node]] = {}
         for node in self.nodes:
             if node in self.key:
@@ -122,8 +114,9 @@ class _Cutter:
                 elif node.target is not SWITCH:
                     behind[source] |= behind[node]
             if node.target is SWITCH:
-                for port in (0, 1):
-                    behind[node.args[port]].add((self.order[node], port))
+                # a value that is both on and off is a source once
+                for port, source in enumerate(node.args[:2]):
+                    behind[source].add((self.order[node], port))
         keys = {}
         for node in self.nodes:
             if node in needed and node.op == "call_function":
@@ -164,7 +157,7 @@ class _Cutter:
                 if not missing:
                     done.setdefault(pending.pop())
                 elif len(pending) > len(waits):
-                    raise NotCapturable("its segments wait for each other")
+                    raise AssertionError("segments wait for each other")
                 else:
                     pending.extend(missing[:1])
         return list(done)
@@ -172,7 +165,10 @@ class _Cutter:
     def _switch(self, node: fx.Node) -> Switch:
         """A switch between two places."""
         on, off, player = node.args
-        return Switch(int(player), self.place[on], self.place[off], sum(_n_bytes(t) for t in tensors_of(node)))
+        assert isinstance(on, fx.Node)
+        assert isinstance(off, fx.Node)
+        assert isinstance(player, int)
+        return Switch(player, self.place[on], self.place[off], sum(_n_bytes(tensor) for tensor in tensors_of(node)))
 
     def _segment(self, nodes: list[fx.Node]) -> tuple[Segment, list[fx.Node]]:
         """A segment and the nodes that others read."""
@@ -182,9 +178,10 @@ class _Cutter:
             n for n in nodes if any(user in self.key or user is self.output for user in n.users if user not in inside)
         ]
         nodes = self._without_copies(nodes, outputs)
-        sizes = {
-            name: sum(map(_n_bytes, self._tensors_in(node, name))) for node in nodes for name in self.storages.of(node)
-        }
+        sizes: dict[int, int] = {}
+        for node in nodes:
+            for name, size in self._sizes(node):
+                sizes[name] = max(size, sizes.get(name, 0))
         lenders: dict[int, int] = {}
         for at, node in enumerate(inputs):
             for name in self.storages.of(node):
@@ -204,27 +201,25 @@ class _Cutter:
         )
         return segment, outputs
 
-    def _tensors_in(self, node: fx.Node, name: int) -> list[Tensor]:
-        """The largest tensor of a node in a storage."""
-        tensors = tensors_of(node)
-        return tensors if len(self.storages.of(node)) == 1 and len(tensors) == 1 else [max(tensors, key=_n_bytes)]
+    def _sizes(self, node: fx.Node) -> list[tuple[int, int]]:
+        """Bytes of every storage of a node, by the largest of its tensors."""
+        largest = max(map(_n_bytes, tensors_of(node)), default=0)
+        return [(name, largest) for name in self.storages.of(node)]
 
     def _without_copies(self, nodes: list[fx.Node], outputs: list[fx.Node]) -> list[fx.Node]:
         """The nodes without those copies whose original is made in this segment and read by nothing else afterwards."""
         kept = list(nodes)
         for copy in nodes:
-            if FOR_WRITE not in copy.meta or copy in outputs:
+            if copy.target is not CLONE or FOR_WRITE not in copy.meta or copy in outputs:
                 continue
-            original = copy.args[0]
+            original = copy.all_input_nodes[0]
             (old,), (new,) = self.storages.of(original), self.storages.of(copy)
             sharing = [node for node in kept if old in self.storages.of(node)]
-            private = is_fresh(sharing[0]) and all(map(written, sharing[1:])) if original in kept else False
-            read_later = any(self.order[user] > self.order[copy] for node in sharing for user in node.users)
-            if private and not read_later and not any(node in outputs for node in sharing):
+            private = original in kept and is_fresh(sharing[0]) and not any(node in outputs for node in sharing)
+            if private and all(self.order[user] <= self.order[copy] for node in sharing for user in node.users):
                 copy.replace_all_uses_with(original)
                 kept.remove(copy)
-                for node in sharing:
-                    self.storages.names[node] = (new,)
+                self.storages.names.update(dict.fromkeys(sharing, (new,)))
         return kept
 
     def _workspace(self, nodes: list[fx.Node], outputs: list[fx.Node], lenders: Mapping[int, int]) -> int:
@@ -237,9 +232,9 @@ class _Cutter:
         held: dict[int, int] = {}
         most = 0
         for at, node in enumerate(nodes):
-            for name in self.storages.of(node):
+            for name, size in self._sizes(node):
                 if name not in lenders:
-                    held[name] = max(held.get(name, 0), *(map(_n_bytes, self._tensors_in(node, name))))
+                    held[name] = max(held.get(name, 0), size)
             most = max(most, sum(held.values()))
             held = {name: size for name, size in held.items() if last[name] > at}
         return most
