@@ -18,7 +18,7 @@ from accredit.normalize import (
     synchronized_update,
 )
 from accredit.normalize.batch import masked_moments
-from accredit.normalize.sync import _merge
+from accredit.normalize.sync import _merge, _pack, _unpack
 
 MEAN = 1e6
 STEPS = 3
@@ -127,9 +127,10 @@ def test_error_of_the_collective_stays_below_1e_12_of_mean_over_sigma(n_ranks: i
     for step in range(5):
         batches = [observations(rank, step, n_ranks) - MEAN + mean for rank in range(n_ranks)]
         seen += batches
-        merged = masked_moments(batches[0], None)
-        for batch in batches[1:]:
-            merged = _merge(merged, masked_moments(batch, None))
+        sent = [_unpack(_pack(masked_moments(batch, None))) for batch in batches]
+        merged = sent[0]
+        for batch in sent[1:]:
+            merged = _merge(merged, batch)
         statistics.absorb(merged)
         rows = torch.cat(seen)
         centre, var = exact(rows[rows.isfinite().all(1)], origin=mean)
