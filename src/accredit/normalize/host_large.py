@@ -82,33 +82,35 @@ def _beyond(near: Single, exact: Exact) -> Single:
     return difference.astype(np.float32)
 
 
-def _block_sums(rows: Tensor, shift: Tensor) -> tuple[Single, Single]:
-    """Sums [T D] of the distances of rows [B/T, T D] from the shift, and of their squares."""
+def _block_sums(rows: Tensor, shift: Tensor) -> Single:
+    """Sums [2, T D] of the distances of rows [B/T, T D] from the shift, and of their squares."""
     n_rows, width = rows.shape
     distance = _scratch.take(n_rows, width)
     work = torch.from_numpy(distance)
     torch.sub(rows, shift, out=work)
     ones = _filled(n_rows, 1.0)
-    first: Single = ones.dot(distance)
+    sums: Single = np.empty((2, width), np.float32)
+    ones.dot(distance, out=sums[0])
     work.square_()
-    return first, ones.dot(distance)
+    ones.dot(distance, out=sums[1])
+    return sums
 
 
-def _sums(rows: Tensor, near: Single) -> tuple[Single, Single]:
-    """Sums [D] of the distances of rows [B, D] from `near` [D], and of their squares."""
+def _sums(rows: Tensor, near: Single) -> Single:
+    """Sums [2, D] of the distances of rows [B, D] from `near` [D], and of their squares."""
     n_rows, width = rows.shape
     tiles = _tiles(n_rows, width)
     shift = _tiled(near, tiles)
     long = rows.reshape(-1, tiles * width) if tiles > 1 else rows
     if rows.numel() <= BLOCK:
-        first, second = _block_sums(long, shift)
+        sums = _block_sums(long, shift)
     else:
-        blocks = [_block_sums(block, shift) for block in long.split(max(1, BLOCK // (tiles * width)))]
-        first, second = (np.add.reduce(sums) for sums in zip(*blocks, strict=True))
-    if tiles == 1:
-        return first, second
-    ones = _filled(tiles, 1.0)
-    return ones.dot(first.reshape(tiles, width)), ones.dot(second.reshape(tiles, width))
+        blocks = [_block_sums(block, shift) for block in torch.split(long, max(1, BLOCK // (tiles * width)))]
+        sums = np.add.reduce(blocks)
+    if tiles > 1:
+        ones = _filled(tiles, 1.0)
+        sums = np.array([ones.dot(row) for row in sums.reshape(2, tiles, width)])
+    return sums
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -117,11 +119,11 @@ def update_large(state: Exact, rows: Tensor, *, share: float) -> bool:
     mean, var = state
     n_rows = rows.shape[0]
     near = mean.astype(np.float32)
-    first, second = _sums(rows, near)
+    sums = _sums(rows, near)
+    first, second = sums
     if not second.dot(second) < np.inf:
         return False
-    first *= share / n_rows
-    second *= share / n_rows
+    sums *= share / n_rows
     # the sums are about the rounded mean: move them to the mean
     beyond = _beyond(near, mean)
     moved = beyond * np.float32(share)

@@ -246,11 +246,11 @@ class RunningMeanStd(Statistics):
             work = np.float32 if dtype == torch.float32 else np.float64
             normalized = host.standardize_small(rows, state, epsilon=self.epsilon, clip=self.clip, dtype=work)
         else:
-            flat = x.reshape(-1, self.n_features)
+            flat = x if is_vector and x.dim() == 2 else x.reshape(-1, self.n_features)
             normalized = standardize_large(flat, state, epsilon=self.epsilon, clip=self.clip)
         if normalized.dtype != dtype:
             normalized = normalized.to(dtype if dtype.is_floating_point else torch.get_default_dtype())
-        return normalized if normalized.shape == x.shape else normalized.view(x.shape)
+        return normalized if is_vector and x.dim() <= 2 and normalized.dim() == x.dim() else normalized.view(x.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """`normalize`: statistics move only where `update` is called."""
