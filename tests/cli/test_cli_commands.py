@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from accredit.cli import main
-from accredit.telemetry import HostGrown, StageChanged, read
+from accredit.growth.hosts import Players
+from accredit.telemetry import HostGrown, Origin, StageChanged, read
+from accredit.training.loop import regrow
 
 TINY = [
     "--environments", "2", "--updates", "2", "--set", "episode.steps=4", "episode.minibatches=1",
@@ -44,7 +46,7 @@ def refused(arguments: list[str], capsys: Captured) -> str:
     return " ".join(err.split())
 
 
-@pytest.mark.parametrize("command", [[], ["grow"], ["resume"], ["evaluate"], ["report"]])
+@pytest.mark.parametrize("command", [[], ["grow"], ["attribute"], ["resume"], ["evaluate"], ["report"]])
 def test_every_command_has_help_with_an_example(command: list[str], capsys: Captured):
     """[R37]"""
     with pytest.raises(SystemExit) as end:
@@ -56,7 +58,7 @@ def test_every_command_has_help_with_an_example(command: list[str], capsys: Capt
         assert f"accredit {command[0]}" in " ".join(out.split())
         assert "Example:" in out
     else:
-        assert all(name in out for name in ("grow", "resume", "evaluate", "report"))
+        assert all(name in out for name in ("grow", "attribute", "resume", "evaluate", "report"))
 
 
 @pytest.mark.parametrize("arguments", [["grwo"], ["grow", "--updats", "3"], ["grow", "--updates", "many"], ["resume"]])
@@ -284,3 +286,28 @@ def test_training_that_fails_ends_with_status_one(tmp_path: Path, monkeypatch: p
     err = output(capsys)[1]
     assert "accredit: `update_policy` got the losses" in err
     assert (folder / "checkpoints").is_dir()
+
+
+def test_the_grafts_of_a_grown_host_are_attributed_on_the_reward_split(tmp_path: Path, capsys: Captured):
+    """[R36] The same host weight by weight as in the comparison, against the credit that its hosts give themselves."""
+    folder = tmp_path / "run"
+    longer = ["episode.steps=12", "episode.minibatches=4"]
+    assert main(["grow", "--out", str(folder), "--quiet", *TINY, *longer, "evaluation.hosts=6"]) == 0
+    grown = [e for e in read(folder / "events.jsonl") if isinstance(e, HostGrown) and e.policy == "learned"]
+    episodes = regrow(folder)
+    host = next(at for at, event in enumerate(grown) if event.committed)
+    before = sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*"))
+    output(capsys)
+    arguments = ["--host", str(host), "--out", str(tmp_path / "out"), "--json", "--quiet"]
+    assert main(["attribute", str(folder), *arguments]) == 0
+    result = json.loads(output(capsys)[0])
+    assert result["players"] == [committed.replace(":", ": ") for committed in grown[host].committed]
+    reward = episodes.task.splits.reward
+    outcome = episodes.hosts.evaluate([host], reward.inputs, reward.labels, players=Players.LIVE)
+    expected = episodes.creditor.matrix(outcome, 0, outcome.slots, Origin()).shapley("log_loss")
+    found = [row["value"] for row in result["shapley"]["log_loss"]["players"]]
+    assert found == pytest.approx(expected.value.tolist(), abs=1e-6)
+    assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
+    assert "`--host` is 6, wanted one of the 6 hosts of the final comparison" in refused(
+        ["attribute", str(folder), "--host", "6", "--quiet"], capsys
+    )

@@ -28,7 +28,7 @@ from accredit.cli.commands import Attribute
 from accredit.cli.contributions import outcome
 from accredit.cli.progress import Display
 from accredit.cli.stopping import stop_rule
-from accredit.cli.user_file import DEFAULT_BUILDER, build_task, line_of, split_name
+from accredit.cli.user_file import DEFAULT_BUILDER, build_task, line_of, split_name, telling_lines
 from accredit.errors import EvaluationError, EvaluationInterrupted, InvalidArgument
 from accredit.models.task import AttributionTask, fingerprint
 from accredit.models.value import ModelValue, SharingReport
@@ -37,28 +37,47 @@ DONE, FAILED, STOPPED = 0, 1, 130
 _SHOW_EVERY_S = 0.1
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """What is evaluated how, and where it is kept."""
+
+    value: ModelValue
+    config: CounterfactualConfig
+    folder: AttributionFolder
+    progress: EvaluationProgress
+
+
 def attribute(command: Attribute) -> int:
     """Evaluate, keep, print."""
-    result = sys.stdout
+    stdout = sys.stdout
     # the user's program may print too, and whoever asked for JSON wants to read nothing else
     with redirect_stdout(sys.stderr if command.json else sys.stdout):
         console = Console(stderr=command.json, highlight=False)
         display = Display(console, quiet=command.quiet)
         try:
-            return _attribute(command, display, console, result)
+            job = _prepare(command, display)
+            matrix = _evaluate(command, job)
+        except (EvaluationInterrupted, EvaluationError) as end:
+            if end.matrix is None:
+                raise
+            display.close()
+            return _ended_early(end, command, job.folder, display)
         except KeyboardInterrupt:
             display.close()
-            display.say("stopped before anything was evaluated")
+            display.say("stopped before this command evaluated anything")
             return STOPPED
         finally:
             display.close()
+        return _finish(command, job, matrix, console=console, stdout=stdout)
 
 
-def _attribute(command: Attribute, display: Display, console: Console, result: TextIO) -> int:
-    """The steps, one after the other."""
+def _prepare(command: Attribute, display: Display) -> Job:
+    """From the command to a job; the folder is there afterwards."""
+    check_workers(command)
     name, task = _task_of(command, display)
     progress = EvaluationProgress(display)
-    value = task.value(sharing=command.sharing, progress=None if command.quiet else progress.passed)
+    with telling_lines(command.what):
+        value = task.value(sharing=command.sharing, progress=None if command.quiet else progress.passed)
     progress.value = value
     config = CounterfactualConfig(
         strategy=command.strategy,
@@ -69,41 +88,48 @@ def _attribute(command: Attribute, display: Display, console: Console, result: T
         seed=command.seed,
     )
     folder = AttributionFolder(command.out) if command.out is not None else new_folder(name)
-    folder.begin(fingerprint(value))
+    with telling_lines(command.what):
+        task_record = fingerprint(value)
+    folder.begin(task_record)
+    return Job(value=value, config=config, folder=folder, progress=progress)
+
+
+def _evaluate(command: Attribute, job: Job) -> CounterfactualMatrix:
+    """The matrix, which is in the folder too."""
     try:
-        with workers(value, command) as (evaluation, executor):
-            matrix = CounterfactualEngine(config).compute_matrix(
-                value.switchable.players,
+        with telling_lines(command.what), workers(job.value, command) as (evaluation, executor):
+            return CounterfactualEngine(job.config).compute_matrix(
+                job.value.switchable.players,
                 evaluation,
-                path=folder.matrix,
-                progress=progress.evaluated,
+                path=job.folder.matrix,
+                progress=job.progress.evaluated,
                 executor=executor,
             )
-    except (EvaluationInterrupted, EvaluationError) as end:
-        display.close()
-        return _ended_early(end, folder, command, display)
     finally:
-        folder.leave()
-    display.close()
-    record = result_record(matrix, sharing=dataclasses.asdict(value.report), source=command.what)
-    write_result(folder, record)
-    if command.json:
-        result.write(json.dumps(record, indent=1, allow_nan=False) + "\n")
-    _print(matrix, value.report, folder, console, draw=True)
+        job.folder.leave()
+
+
+def _finish(command: Attribute, job: Job, matrix: CounterfactualMatrix, *, console: Console, stdout: TextIO) -> int:
+    """Derive, keep and print everything."""
+    try:
+        sharing = dataclasses.asdict(job.value.report)
+        record = result_record(matrix, sharing=sharing, source=command.what)
+        write_result(job.folder, record)
+        if command.json:
+            stdout.write(json.dumps(record, indent=1, allow_nan=False) + "\n")
+        _print(matrix, job.value.report, job.folder, console)
+    except KeyboardInterrupt:
+        console.print(_go_on(matrix, command, job.folder), soft_wrap=True, markup=False)
+        return STOPPED
     return DONE
 
 
-def _print(
-    matrix: CounterfactualMatrix, report: SharingReport, folder: AttributionFolder, console: Console, *, draw: bool
-) -> None:
+def _print(matrix: CounterfactualMatrix, report: SharingReport, folder: AttributionFolder, console: Console) -> None:
     """Tables, and where everything is."""
     for part in outcome(matrix):
         console.print(part, soft_wrap=isinstance(part, str), markup=False)
     console.print(sharing_line(matrix, report), soft_wrap=True, markup=False)
-    if draw:
-        note = pictures_note(matrix, folder)
-        if note:
-            console.print(note, soft_wrap=True, markup=False)
+    console.print(pictures_note(matrix, folder), soft_wrap=True, markup=False)
     console.print(f"everything: {folder.path}", soft_wrap=True, markup=False)
 
 
@@ -149,9 +175,8 @@ class EvaluationProgress:
             self.display.show("first passes", done, total)
 
 
-@contextmanager
-def workers(value: ModelValue, command: Attribute) -> Iterator[tuple[PreparedEvaluation, Executor | None]]:
-    """What evaluates: this process, several, or those of a Dask cluster.
+def check_workers(command: Attribute) -> None:
+    """Refuse, before anything is built, what cannot evaluate.
 
     Raises:
         InvalidArgument: no number of processes, or both ways at once.
@@ -161,10 +186,27 @@ def workers(value: ModelValue, command: Attribute) -> Iterator[tuple[PreparedEva
             f"`--workers` is {command.workers} and `--dask` is {command.dask}, wanted at least 1 process, or the "
             "address of a scheduler; pass one of both."
         )
+
+
+@contextmanager
+def workers(value: ModelValue, command: Attribute) -> Iterator[tuple[PreparedEvaluation, Executor | None]]:
+    """What evaluates: this process, several, or those of a Dask cluster.
+
+    Raises:
+        InvalidArgument: no scheduler answers.
+        MissingExtra: Dask is not installed.
+    """
     if command.dask is not None:
         from accredit.integrations.dask import DaskWorkers
 
-        with DaskWorkers(value, command.dask) as cluster:
+        try:
+            cluster = DaskWorkers(value, command.dask)
+        except OSError as error:
+            raise InvalidArgument(
+                f"`--dask` is {command.dask!r}, where no scheduler answers ({error}), wanted its address; start one by "
+                "`dask scheduler` and pass the address that it prints."
+            ) from error
+        with cluster:
             yield cluster.value, cluster.executor
     elif command.workers > 1:
         from accredit.models.workers import ProcessWorkers
@@ -176,25 +218,27 @@ def workers(value: ModelValue, command: Attribute) -> Iterator[tuple[PreparedEva
 
 
 def _ended_early(
-    end: EvaluationInterrupted | EvaluationError, folder: AttributionFolder, command: Attribute, display: Display
+    end: EvaluationInterrupted | EvaluationError, command: Attribute, folder: AttributionFolder, display: Display
 ) -> int:
     """Say what is kept and how to go on."""
-    kept = 0 if end.matrix is None else end.matrix.cost.n_evaluations
-    go_on = f"{kept} finished coalitions are kept in {folder.path}. Go on by: {command_line(command, folder.path)}"
+    go_on = _go_on(end.matrix, command, folder)
     if isinstance(end, EvaluationInterrupted):
         display.say(f"stopped; {go_on}")
         return STOPPED
-    failures = () if end.matrix is None else end.matrix.failures
+    failures, said = end.matrix.failures, str(end)
     if failures:
         named = split_name(command.what)
         line = "" if named is None or end.__cause__ is None else line_of(end.__cause__, named[0])
-        end_text = (
-            f"the evaluation failed for {len(failures)} coalition(s), first {failures[0].players}{line}: "
-            f"{failures[0].message}"
-        )
-    display.say(f"accredit: {end_text if failures else end}")
+        said = f"it failed for {len(failures)} coalition(s), first {failures[0].players}{line}: {failures[0].message}"
+    display.say(f"accredit: {said}")
     display.say(f"{go_on} (once it is mended)")
     return FAILED
+
+
+def _go_on(matrix: CounterfactualMatrix, command: Attribute, folder: AttributionFolder) -> str:
+    """What is kept, and the command that goes on."""
+    kept = f"{matrix.cost.n_evaluations} finished coalitions are kept in {folder.path}"
+    return f"{kept}. Go on by: {command_line(command, folder.path)}"
 
 
 def command_line(command: Attribute, folder: Path) -> str:
@@ -217,7 +261,9 @@ def command_line(command: Attribute, folder: Path) -> str:
 
 def sharing_line(matrix: CounterfactualMatrix, report: SharingReport) -> str:
     """How coalitions shared work, and what it brought."""
-    mechanism = matrix.provenance.mechanism or "nothing new"
-    reason = report.reason or "all was evaluated before another way could have paid"
+    how = f"evaluated by {matrix.provenance.mechanism}"
+    # processes, and an earlier command, keep their reasons to themselves
+    if report.mechanism:
+        how += f": {report.reason or 'it was done before another way could have paid'}"
     kept = f"; at most {report.peak_bytes / 1e6:.1f} MB kept for use again" if report.peak_bytes else ""
-    return f"evaluated by {mechanism}: {reason}{kept}; {matrix.cost.duration_s:.1f} s in all"
+    return f"{how}{kept}; {matrix.cost.duration_s:.1f} s in all"

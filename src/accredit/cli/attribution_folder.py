@@ -183,7 +183,9 @@ def pictures_note(matrix: CounterfactualMatrix, folder: AttributionFolder) -> st
         written = write_pictures(matrix, folder)
     except MissingExtra:
         return "no pictures, for matplotlib is not installed: pip install 'accredit[report]'"
-    return f"pictures: {written[0]}" + (f" and {len(written) - 1} more" if written[1:] else "") if written else ""
+    if not written:
+        return "no pictures, for there are no Shapley values"
+    return f"pictures: {written[0]}" + (f" and {len(written) - 1} more" if written[1:] else "")
 
 
 def _file_name(text: str, written: list[Path]) -> str:

@@ -36,41 +36,59 @@ class Grow:
     quiet: Quiet = False
 
 
+def _described(metavar: str, text: str) -> object:
+    """An option whose default needs no words beyond its help."""
+    return tyro.conf.arg(metavar=metavar, help=text, help_behavior_hint="")
+
+
+Strategy = Literal["auto", "full_factorial", "shapley", "ablation_only"]
+Sharing = Literal["auto", "loop", "replay", "graph", "stack"]
+
+
 @dataclass(frozen=True)
 class Attribute:
-    """Say what each component of a model earns: of one that a Python FILE builds, or of a host grown in RUN.
+    """What each component earns: of a model that FILE.py builds, or of a host of RUN.
 
-    FILE.py is run, as by python FILE.py; its function `build` (or FILE.py:NAME) returns an AttributionTask.
+    FILE.py is run as your own program; its build, or NAME, returns an AttributionTask.
+
     Example: accredit attribute heads.py --max-evaluations 256 --out runs/heads
     """
 
-    what: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="FILE.py[:BUILDER]|RUN")]]
-    """Your program, or the folder of a run."""
-    strategy: Literal["auto", "full_factorial", "shapley", "ablation_only"] = "auto"
-    """Which coalitions; auto: all where the budget allows, else sampled."""
-    max_evaluations: int = 1024
-    """Most coalitions."""
-    seconds: float | None = None
-    """Begin no further evaluation after so long."""
-    half_width: Annotated[tuple[str, ...], tyro.conf.arg(metavar="WIDTH|NAME=WIDTH ...")] = field(default=())
-    """Stop when intervals of the first output, or of NAME, are as narrow."""
-    stop: Annotated[str | None, tyro.conf.arg(metavar="signs|top=K")] = None
-    """Stop when every sign, or the K best, are decided."""
-    seed: int = 0
-    """Which coalitions are sampled."""
-    sharing: Literal["auto", "loop", "replay", "graph", "stack"] | None = None
-    """How coalitions share work; default: as FILE says."""
-    workers: int = 1
-    """Processes that evaluate."""
-    dask: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
-    """Scheduler of Dask whose workers evaluate."""
-    host: int = 0
-    """Which host of RUN's final comparison."""
-    out: Path | None = None
-    """Folder; an existing one is continued. Default: a new one under runs/."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the result as JSON, and nothing else to stdout."""
-    quiet: Quiet = False
+    what: tyro.conf.Positional[
+        Annotated[str, _described("FILE.py[:NAME]|RUN", "Your program, or the folder of a run.")]
+    ]
+    strategy: Annotated[
+        Strategy,
+        _described(
+            "STRATEGY",
+            "auto (all, or sampled where the budget is too small), full_factorial, shapley (sampled) or ablation_only.",
+        ),
+    ] = "auto"
+    max_evaluations: Annotated[int, _described("N", "Most coalitions; default 1024.")] = 1024
+    seconds: Annotated[float | None, _described("S", "Begin no further evaluation after so long.")] = None
+    half_width: Annotated[
+        tuple[str, ...],
+        _described(
+            "WIDTH|OUTPUT=WIDTH ...", "Stop when the intervals of the first output, or of OUTPUT, are so narrow."
+        ),
+    ] = field(default=())
+    stop: Annotated[str | None, _described("signs|top=K", "Stop when every sign, or the K best, are decided.")] = None
+    seed: Annotated[int, _described("N", "Which coalitions are sampled; default 0.")] = 0
+    sharing: Annotated[
+        Sharing | None,
+        _described("WAY", "auto, loop, replay, graph or stack: how coalitions share work; default: as FILE.py says."),
+    ] = None
+    workers: Annotated[int, _described("N", "Processes that evaluate; default 1.")] = 1
+    dask: Annotated[str | None, _described("ADDRESS", "Scheduler of Dask, whose workers evaluate.")] = None
+    host: Annotated[int, _described("N", "Which host of RUN's final comparison; default 0.")] = 0
+    out: Annotated[
+        Path | None,
+        _described("FOLDER", "Where results go; one that exists is continued. Default: a new one under runs/."),
+    ] = None
+    json: Annotated[
+        bool, tyro.conf.FlagCreatePairsOff, _described("", "Print the result as JSON, and nothing else to stdout.")
+    ] = False
+    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff, _described("", "No progress; only the outcome.")] = False
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from accredit.errors import MissingValue
 _BESIDE = 3  # outputs in one table: as many as fit into 80 columns beside a name of 24
 _LONGEST_NAME = 24
 _PAIRS = 5
-REMOVAL = "positive helps; what removal would cost, not what the part caused"
+REMOVAL = "positive helps; what removal would cost,\nnot what the part caused"
 
 
 def outcome(matrix: CounterfactualMatrix) -> Iterator[RenderableType]:
@@ -66,7 +66,7 @@ def pair_table(result: InteractionResult, *, confidence: float) -> Table:
     pairs = list(result)
     table = _table(f"Strongest of {len(pairs)} interactions", "players")
     _value_column(table, result.output)
-    table.caption = "positive: together they help more than apart"
+    table.caption = "positive: they help more together\nthan apart"
     if result.caution is not None:
         table.caption = f"{table.caption}\ncaution: {result.caution}"
     for at in strongest:

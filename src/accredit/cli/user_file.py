@@ -10,10 +10,12 @@ import importlib.util
 import inspect
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from accredit.errors import InvalidArgument, UnknownName
+from accredit.errors import AccreditError, EvaluationError, InvalidArgument, UnknownName
 from accredit.models.task import AttributionTask
 
 DEFAULT_BUILDER = "build"
@@ -54,7 +56,7 @@ def build_task(path: Path, builder: str) -> AttributionTask:
         raise _failed(error, path, what=f"`{builder}` of {path}") from error
     if not isinstance(task, AttributionTask):
         raise InvalidArgument(
-            f"`{builder}` of {path} returned a {type(task).__name__}, wanted an AttributionTask; end it by "
+            f"`{builder}` of {path} returned {type(task).__name__!r}, wanted an AttributionTask; end it by "
             "`return accredit.models.AttributionTask(model, components, batches, metrics)`."
         )
     return task
@@ -88,8 +90,34 @@ def _run(path: Path) -> ModuleType:
 def _failed(error: BaseException, path: Path, *, what: str) -> InvalidArgument:
     """What went wrong in the user's program, and in which of its lines."""
     return InvalidArgument(
-        f"{what} raised {type(error).__name__}{line_of(error, path)}: {error}; wanted an AttributionTask; mend the file."
+        f"{what} raised {type(error).__name__}{line_of(error, path)} ({error}), wanted an AttributionTask; mend the "
+        "file."
     )
+
+
+@contextmanager
+def telling_lines(what: str) -> Iterator[None]:
+    """Turn what the model or data of a file raise inside into a sentence that names the line.
+
+    Args:
+        what: `FILE.py`, `FILE.py:BUILDER`, or something else, for which nothing is turned.
+
+    Raises:
+        EvaluationError: an error went through a line of the file; any other error is passed on as it is.
+    """
+    try:
+        yield
+    except AccreditError:
+        raise
+    except Exception as error:
+        named = split_name(what)
+        line = "" if named is None else line_of(error, named[0])
+        if not line:
+            raise
+        raise EvaluationError(
+            f"`{what}` raised {type(error).__name__}{line} ({error}), wanted a model that can be evaluated on its "
+            "batches; mend the file."
+        ) from error
 
 
 def line_of(error: BaseException, path: Path) -> str:

@@ -109,7 +109,8 @@ def fingerprint(value: ModelValue) -> dict[str, str]:
     Example:
         >>> from accredit.models.metrics import squared_error
         >>> layer = nn.Linear(1, 1)
-        >>> task = AttributionTask(nn.Sequential(layer), ["0"], [(torch.ones(1, 1), torch.ones(1, 1))], [squared_error()])
+        >>> model, batches = nn.Sequential(layer), [(torch.ones(1, 1), torch.ones(1, 1))]
+        >>> task = AttributionTask(model, ["0"], batches, [squared_error()])
         >>> before = fingerprint(task.value())
         >>> _ = nn.init.constant_(layer.weight, 7.0)
         >>> after = fingerprint(task.value())
