@@ -103,7 +103,11 @@ def capture(switchable: SwitchableModel, forward_pass: ForwardPass) -> Captured:
     def run(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         replaced = iter(tensors)
         leaves = [next(replaced) if isinstance(leaf, Tensor) else leaf for leaf in given]
+        before, attributes = ModelState.of(forward_pass.model, same_tensors=True), Attributes.of(forward_pass.model)
         output = forward_pass.forward(forward_pass.model, pytree.tree_unflatten(leaves, batch_structure))
+        # asked here, for export puts back some of what changed
+        if ModelState.of(forward_pass.model, same_tensors=True) != before:
+            raise NotCapturable(f"a pass changes attributes: {', '.join(attributes.changed())}")
         outputs, structure = pytree.tree_flatten(output)
         returned[:] = [structure, outputs]
         return tuple(leaf for leaf in outputs if isinstance(leaf, Tensor))
@@ -125,25 +129,22 @@ def capture(switchable: SwitchableModel, forward_pass: ForwardPass) -> Captured:
 def _untraced(model: nn.Module, export: Callable[[], Any]) -> Any:
     """What the export gives, with model and generators as they were before it."""
     attributes, generators = Attributes.of(model), RandomState.now()
-    before = ModelState.of(model, same_tensors=True)
     try:
         # torch talks about its own insides while it traces, repeats what the model's passes warn of anyway, and where
         # tracing fails it prints all of the graph that it had so far
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             program = export()
+    except NotCapturable:
+        raise
     except Exception as error:  # any failure of foreign code means the same: no graph
         text = str(error).strip().split("\n", maxsplit=1)[0]
         raise NotCapturable(f"tracing it failed: {type(error).__name__}: {text}") from error
     finally:
-        # export puts equal tuples in the place of tuples: what is equal is no change, but is put back all the same
-        changed = ModelState.of(model, same_tensors=True) != before
-        names = attributes.changed()
+        # export puts equal tuples in the place of tuples
         attributes.restore()
         drawn = generators != RandomState.now()
         generators.restore()
-    if changed:
-        raise NotCapturable(f"a pass changes attributes: {', '.join(names)}")
     if drawn:
         raise NotCapturable("a pass draws random numbers")
     return program

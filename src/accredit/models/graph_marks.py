@@ -18,13 +18,13 @@ from accredit.models.off import ByFunction, Identity, Resample
 
 
 @torch.library.custom_op("accredit::port", mutates_args=())
-def port(tensor: Tensor, linked: bool) -> Tensor:
+def port(tensor: Tensor, linked: bool) -> Tensor:  # noqa: ARG001 (a mark: the arguments are read in the graph)
     """An input of a switched module; `linked` where a write to it is a write to the tensor that came in."""
     return tensor.clone()
 
 
 @torch.library.custom_op("accredit::switch", mutates_args=())
-def switch(on: Tensor, off: Tensor, player: int) -> Tensor:
+def switch(on: Tensor, off: Tensor, player: int) -> Tensor:  # noqa: ARG001 (a mark: the arguments are read in the graph)
     """One tensor of the output of a switched module, by the weight of the player."""
     return on.clone()
 
@@ -36,17 +36,17 @@ def reorder(tensor: Tensor, seed: int) -> Tensor:
 
 
 @port.register_fake
-def _(tensor: Tensor, linked: bool) -> Tensor:
+def _(tensor: Tensor, linked: bool) -> Tensor:  # noqa: ARG001 (a mark: the arguments are read in the graph)
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
 
 
 @switch.register_fake
-def _(on: Tensor, off: Tensor, player: int) -> Tensor:
+def _(on: Tensor, off: Tensor, player: int) -> Tensor:  # noqa: ARG001 (a mark: the arguments are read in the graph)
     return torch.empty_strided(on.shape, on.stride(), dtype=on.dtype, device=on.device)
 
 
 @reorder.register_fake
-def _(tensor: Tensor, seed: int) -> Tensor:
+def _(tensor: Tensor, seed: int) -> Tensor:  # noqa: ARG001 (a mark: the arguments are read in the graph)
     return torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
 
 
@@ -77,7 +77,7 @@ def marked(each: SwitchedModule, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 
 def _ported(tree: Any) -> Any:
-    """The tree with every tensor behind a port; a tensor that comes twice behind one, for modules ask `query is key`."""
+    """The tree with every tensor behind a port; one port for a tensor that comes twice: modules ask `query is key`."""
     ports: dict[int, Tensor] = {}
 
     def once(tensor: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def _off_leaves(each: SwitchedModule, arguments: Arguments, output: Any) -> list
 
 
 def _uncopied(copy: Tensor, arguments: Arguments) -> Tensor:
-    """The input itself in place of its copy, where they are alike to the last stride: in a graph nothing writes to it."""
+    """The input itself in place of its copy, where they are alike to the last stride; nothing in a graph writes to it."""
     given = first_tensor(arguments)
     alike = TensorShape.of(given) == TensorShape.of(copy) and given.stride() == copy.stride()
     return port(given, False) if alike else copy

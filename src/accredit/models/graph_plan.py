@@ -1,8 +1,8 @@
 """Which segments to run for a list of coalitions, in which order, and when to let go of what they give.
 
 Value numbering: what a segment gives is named by the segment and the names of what goes into it; a switch has the name
-of the chosen branch. So equal names are equal values, and each is computed once as long as memory allows. All of this is
-known before anything runs: a plan is made once and serves every batch.
+of the chosen branch. So equal names are equal values, each computed once as long as memory allows. All of this is known
+before anything runs: a plan is made once and serves every batch.
 
 Memory: values are let go after their last use. Where that still exceeds the budget, what is needed furthest in the
 future goes first and is computed again when its time comes (Belady's rule).

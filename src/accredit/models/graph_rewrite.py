@@ -104,8 +104,8 @@ def rewrite(graph: fx.Graph) -> Rewritten:
         _check(node)
     writes = _Writes(flat)
     writes.make_safe()
-    _remove_ports(flat, writes.after)
-    return Rewritten(flat, writes.true, writes.after)
+    _remove_ports(flat)
+    return Rewritten(flat, writes.true, _after(flat))
 
 
 def _flatten(source: Iterable[fx.Node], target: fx.Graph, values: dict[fx.Node, Any], autocast: Any) -> Any:
@@ -198,7 +198,6 @@ class _Writes:
         self.graph = graph
         self.nodes = list(graph.nodes)
         self.order = {node: at for at, node in enumerate(self.nodes)}
-        self.after: dict[fx.Node, list[fx.Node]] = {}
         ports = [(node, node.args[0], node.args[1]) for node in self.nodes if node.target is PORT]
         switches = [node for node in self.nodes if node.target is SWITCH]
         self.true = Storages(self.nodes, [(port, source) for port, source, _ in ports])
@@ -234,13 +233,11 @@ class _Writes:
         copies = self._copied(node, target, root, sources)
         with self.graph.inserting_before(node.next):
             for each in others:
-                self._renewed(each, node, copies, sources)
+                self._renewed(each, copies, sources)
         for each in (target, *others):
-            as_result = each is target and isinstance(node.meta.get("val"), Tensor)
+            result = node if each is target and isinstance(node.meta.get("val"), Tensor) else copies[each]
             for user in later[each]:
-                user.replace_input_with(each, node if as_result else copies[each])
-                if not as_result:
-                    self.after.setdefault(user, []).append(node)
+                user.replace_input_with(each, result)
 
     def _viewed(self, node: fx.Node, members: Sequence[fx.Node]) -> fx.Node | None:
         """What a node is a view of; None where it is none, or comes into or out of a player."""
@@ -253,7 +250,7 @@ class _Writes:
     def _copied(
         self, node: fx.Node, target: fx.Node, root: fx.Node, sources: dict[fx.Node, fx.Node | None]
     ) -> dict[fx.Node, fx.Node]:
-        """A copy of the root, and on it the views that lead to the target, which the operation writes to from now on."""
+        """A copy of the root, and on it the views that lead to the target; the operation writes to that from now on."""
         path = [target]
         while path[-1] is not root:
             source = sources[path[-1]]
@@ -266,7 +263,7 @@ class _Writes:
             for each in reversed(path[:-1]):
                 self._copy_of(each, copies, sources)
         for each in copies.values():
-            each.meta[FOR_WRITE] = node
+            each.meta.update({FOR_WRITE: node, AUTOCAST: node.meta.get(AUTOCAST)})
         node.replace_input_with(target, copies[target])
         # whatever of this storage comes from here on is made of the copy
         for storages in (self.true, self.reach):
@@ -275,14 +272,11 @@ class _Writes:
             storages.names.update(dict.fromkeys(copies.values(), (new,)))
         return copies
 
-    def _renewed(
-        self, each: fx.Node, node: fx.Node, copies: dict[fx.Node, fx.Node], sources: dict[fx.Node, fx.Node | None]
-    ) -> None:
+    def _renewed(self, each: fx.Node, copies: dict[fx.Node, fx.Node], sources: dict[fx.Node, fx.Node | None]) -> None:
         """Put a view of the copy after the write, and before it those that it is a view of."""
         missing = list(itertools.takewhile(lambda view: view not in copies, _upwards(each, sources)))
         for view in reversed(missing):
             new = self._copy_of(view, copies, sources)
-            self.after.setdefault(new, []).append(node)
             for storages in (self.true, self.reach):
                 storages.names[new] = storages.of(next(iter(copies.values())))
 
@@ -292,9 +286,11 @@ class _Writes:
         """The same view of the copy; what an earlier write returned is what it wrote to."""
         source = sources[view]
         assert source is not None
-        copies[view] = (
-            copies[source] if written(view) else self.graph.node_copy(view, lambda each: copies.get(each, each))
-        )
+        if written(view):
+            copies[view] = copies[source]
+        else:
+            copies[view] = self.graph.node_copy(view, lambda each: copies.get(each, each))
+            copies[view].meta.pop(FOR_WRITE, None)
         return copies[view]
 
 
@@ -306,14 +302,23 @@ def _upwards(node: fx.Node, sources: dict[fx.Node, fx.Node | None]) -> Iterator[
         found = sources.get(found)
 
 
-def _remove_ports(graph: fx.Graph, after: dict[fx.Node, list[fx.Node]]) -> None:
-    """Let what is behind a port read what is before it, and wait for what the port has to come after."""
+def _remove_ports(graph: fx.Graph) -> None:
+    """Let what is behind a port read what is before it."""
     for node in list(graph.nodes):
         if node.target is PORT:
-            for user in node.users:
-                after.setdefault(user, []).extend(after.get(node, ()))
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
+
+
+def _after(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
+    """Whoever reads a copy that was made for a write comes after the write."""
+    after: dict[fx.Node, list[fx.Node]] = {}
+    for node in graph.nodes:
+        write = node.meta.get(FOR_WRITE)
+        for user in node.users if write is not None else ():
+            if user is not write and user.meta.get(FOR_WRITE) is not write:
+                after.setdefault(user, []).append(write)
+    return after
 
 
 def is_fresh(node: fx.Node) -> bool:
