@@ -108,7 +108,7 @@ def _off_leaves(each: SwitchedModule, arguments: Arguments, output: Any) -> list
 
 
 def _uncopied(copy: Tensor, arguments: Arguments) -> Tensor:
-    """The input itself in place of its copy, where they are alike to the last stride; nothing in a graph writes to it."""
+    """The input itself in place of its copy, where both are alike to the last stride; no graph writes to it."""
     given = first_tensor(arguments)
     alike = TensorShape.of(given) == TensorShape.of(copy) and given.stride() == copy.stride()
     return port(given, False) if alike else copy
