@@ -119,7 +119,7 @@ class ModelValue(PreparedEvaluation):
         """How coalitions were evaluated so far."""
         return SharingReport(
             mechanism=self.mechanism(),
-            reason=self.choice.reason,
+            reason=self.choice.reason or ("so short a job pays for no other way" if self.choice.used else ""),
             trials=self.choice.trials,
             peak_bytes=self.choice.peak_bytes,
         )
