@@ -111,10 +111,10 @@ class DaskWorkers:
         self.client.register_plugin(ModelPlugin(parcel, self.settings), name=self._name)
         self._sent = True
 
-    def _report(self) -> list[str]:
+    def _report(self, key: str) -> list[str]:
         """How the workers that are still there evaluated; what was heard before is kept."""
         try:
-            for ways in self.client.run(ways_used, on_error="ignore").values():
+            for ways in self.client.run(ways_used, key, on_error="ignore").values():
                 self._ways.update(dict.fromkeys(ways))
         except Exception:  # the cluster is foreign, and a finished matrix must not be lost with it
             return list(self._ways)

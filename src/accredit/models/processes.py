@@ -257,21 +257,21 @@ def serve(connection: Connection[Any, Any], settings: TorchSettings) -> None:
                 hold(Parcel(key=key, content=body))
                 last = key
             else:
-                connection.send_bytes(_answer(body))
+                connection.send_bytes(_answer(body, last))
     except (EOFError, OSError):
         return
 
 
-def _answer(call: bytes) -> bytes:
+def _answer(call: bytes, key: str) -> bytes:
     """Whether a call succeeded, its result or error, and how coalitions were evaluated so far; pickled."""
     try:
         function, args, kwargs = pickle.loads(call)
-        return pickle.dumps((True, function(*args, **kwargs), ways_used()))
+        return pickle.dumps((True, function(*args, **kwargs), ways_used(key)))
     except Exception as error:
         try:
-            return pickle.dumps((False, error, ways_used()))
+            return pickle.dumps((False, error, ways_used(key)))
         except Exception:
-            return pickle.dumps((False, EvaluationError(f"{type(error).__name__}: {error}"), ways_used()))
+            return pickle.dumps((False, EvaluationError(f"{type(error).__name__}: {error}"), ways_used(key)))
 
 
 def _leave_with_parent() -> None:

@@ -162,10 +162,10 @@ def _held_keys() -> str:
     return ", ".join(key[:8] for key in (*_SHELF.parcels, *_SHELF.values)) or "none"
 
 
-def ways_used() -> tuple[str, ...]:
-    """How this process evaluated coalitions so far: "loop", "replay", ..."""
+def ways_used(key: str) -> tuple[str, ...]:
+    """How this process evaluated coalitions of one model so far: "loop", "replay", ..."""
     with _SHELF.lock:
-        return tuple(dict.fromkeys(way for value in _SHELF.values.values() for way in value.choice.used))
+        return tuple(_SHELF.values[key].choice.used) if key in _SHELF.values else ()
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class RemoteValue(PreparedEvaluation):
         value: the value itself.
         n_workers: how many share the work now.
         send: brings a parcel to all workers.
-        report: how the workers evaluated so far; must not raise.
+        report: how the workers evaluated the parcel of a key so far; must not raise.
     """
 
     def __init__(
@@ -215,7 +215,7 @@ class RemoteValue(PreparedEvaluation):
         *,
         n_workers: Callable[[], int],
         send: Callable[[Parcel], None],
-        report: Callable[[], Sequence[str]],
+        report: Callable[[str], Sequence[str]],
     ) -> None:
         self._value, self._n_workers, self._send, self._report = value, n_workers, send, report
         if not value.batches.sums:
@@ -248,7 +248,7 @@ class RemoteValue(PreparedEvaluation):
 
     def mechanism(self) -> str:
         """How coalitions were evaluated so far, in workers and here."""
-        return ", ".join(dict.fromkeys((*self._report(), *self._value.choice.used)))
+        return ", ".join(dict.fromkeys((*self._report(self._key), *self._value.choice.used)))
 
     def __call__(self, masks: Tensor) -> Mapping[str, Tensor]:
         """Values of masks [M, N], in this process."""

@@ -60,6 +60,6 @@ class ProcessWorkers:
         """Each process gets it with its next task."""
         self.executor.parcel = parcel
 
-    def _ways(self) -> list[str]:
+    def _ways(self, key: str) -> list[str]:  # noqa: ARG002 - processes hold one model at a time
         """How the processes evaluated so far."""
         return list(self.executor.ways)
