@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from types import MethodWrapperType
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode, _get_current_function_mode, _pop_mode, _push_mode
 from torch.utils import _pytree as pytree
 
-from accredit.models.replay_keys import ATTENTION, STRANGE, Rule, attention_kernels, rule_of
+from accredit.models.replay_keys import ATTENTION, Rule, attention_kernels, rule_of
 from accredit.models.replay_recorder import MISSING, Call, Recorder
 from accredit.models.replay_store import LOST, Counter, Memory, NotReplayable
 
@@ -89,7 +88,9 @@ class ReplayMode(TorchFunctionMode):
         if found is not MISSING:
             return found
         result = func(*args, **kwargs)
-        if not self.recorder.record(call, result) and not any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(result)):
+        if not self.recorder.record(call, result) and not any(
+            isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(result)
+        ):
             self.rules[name] = Rule.PLAIN
         return result
 
@@ -135,7 +136,7 @@ class ReplayMode(TorchFunctionMode):
         return memories
 
     def _lose(self, tensors: Iterable[Any]) -> None:
-        """Know nothing more of tensors into which others may write unseen; constants are taken to stay what they are."""
+        """Know nothing more of tensors into which others may write unseen; constants are taken to stay."""
         known = [self.store.memory_of(tensor) for tensor in tensors if isinstance(tensor, Tensor)]
         for memory in known:
             if memory is not None and not memory.constant:

@@ -96,7 +96,9 @@ def is_opaque(module: nn.Module) -> bool:
 
 def parts_without_players(model: nn.Module, players: set[int]) -> list[nn.Module]:
     """Modules that contain no player and are none, but for those inside compiled ones."""
-    inside = {id(each) for module in model.modules() if is_opaque(module) for each in module.modules() if each is not module}
+    inside = {
+        id(each) for module in model.modules() if is_opaque(module) for each in module.modules() if each is not module
+    }
     return [
         module
         for module in model.modules()

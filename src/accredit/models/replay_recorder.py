@@ -7,7 +7,7 @@ and itself. What it gave is kept as long as a later coalition agrees on all play
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -124,7 +124,11 @@ class Recorder:
         if plan is None:
             return False
         entry = self._entries.get(call.key)
-        if entry is None or len(entry.values) != len(tensors) or number_of_other_leaves(entry.plan) != number_of_other_leaves(plan):
+        if (
+            entry is None
+            or len(entry.values) != len(tensors)
+            or number_of_other_leaves(entry.plan) != number_of_other_leaves(plan)
+        ):
             entry = Entry(plan, structure, [Value(call.players) for _ in tensors])
             entry.next_call(self.agreement.turn)
             self._enter(self._entries, call, entry)
