@@ -241,3 +241,12 @@ def test_blocks_can_be_switched_inside_a_module_that_is_in_two_places():
     assert switchable.players == ("blocks.0",)
     inputs = torch.randn(3, 6)
     assert torch.equal(switchable(inputs, weights=[0.0]), inputs)
+
+
+@pytest.mark.parametrize("off", ["identity", lambda given, output: given])
+def test_a_module_that_writes_to_its_input_is_off_by_what_it_was_given(off):
+    """relu in place: half of it is half of the input and half of its positive part."""
+    model = nn.Sequential(nn.ReLU(inplace=True)).eval()
+    inputs = torch.tensor([[-2.0, 2.0]])
+    assert SwitchableModel(model, ["0"], off=off)(inputs.clone(), weights=[0.0]).tolist() == [[-2.0, 2.0]]
+    assert SwitchableModel(model, ["0"], off=off)(inputs.clone(), weights=[0.5]).tolist() == [[-1.0, 2.0]]

@@ -78,9 +78,10 @@ class SwitchedModule:
         """State for a copy: what outputs look like is learned again, for torch's records of it do not travel."""
         return {**self.__dict__, "templates": {}, "run": _no_forward}
 
-    def __getstate__(self) -> dict[str, Any]:
-        """State without what passes have taught, which another process learns by its own first passes."""
-        return {**self.__dict__, "templates": {}}
+    @property
+    def reads_input(self) -> bool:
+        """Whether the value while off is made of the input."""
+        return isinstance(self.off, Identity | ByFunction)
 
     def learn(self, arguments: Arguments, output: Any) -> None:
         """Remember what the output looks like for such an input."""
@@ -191,6 +192,12 @@ def first_tensor(arguments: Arguments) -> Tensor:
     raise InvalidArgument(
         "`off` needs an input, but a switched module was called without any tensor, wanted at least one; use 'zero'."
     )
+
+
+def copied(arguments: Arguments) -> Arguments:
+    """The same arguments with tensors of their own."""
+    args, kwargs = pytree.tree_map_only(Tensor, Tensor.clone, arguments)
+    return args, kwargs
 
 
 def template_of(output: Any) -> Template | None:

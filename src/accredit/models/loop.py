@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from accredit.models.batches import ForwardPass
-from accredit.models.gate import SwitchedModule, Weights, gated
+from accredit.models.gate import SwitchedModule, Weights, copied, gated
 
 if TYPE_CHECKING:
     from accredit.models.switchable import SwitchableModel
@@ -45,6 +45,9 @@ def output_at(weight: float, each: SwitchedModule, args: tuple[Any, ...], kwargs
         skipped = each.skipped(arguments)
         if skipped is not NotImplemented:
             return skipped
+    if weight != 1.0 and each.reads_input:
+        # a module that writes to its input in place must not change what its off value is made of
+        arguments = copied(arguments)
     output = each.run(*args, **kwargs)
     each.learn(arguments, output)
     if weight == 1.0:
