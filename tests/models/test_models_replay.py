@@ -321,7 +321,11 @@ class SetsStorage(nn.Module):
     """Puts another memory under a tensor."""
 
     def forward(self, x):
-        return torch.zeros(1).set_(x.clone())
+        y = x.clone()
+        other = torch.zeros(1)
+        other.set_(y)
+        other.add_(1)
+        return y
 
 
 class CallsOutside(nn.Module):
@@ -341,7 +345,7 @@ class CallsOutside(nn.Module):
         (Draws, "`forward` draws random numbers"),
         (WritesParameter, "`forward` writes into a parameter, a buffer or its input"),
         (MakesOwnTensor, "`forward` uses tensors of its own kind, OwnTensor"),
-        (SetsStorage, "`forward` calls `set_`"),
+        (SetsStorage, "`forward` puts another memory under a tensor .`set_`."),
     ],
 )
 def test_what_replay_cannot_follow_is_refused(part, reason, batch):

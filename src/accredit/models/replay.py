@@ -1,9 +1,12 @@
 """Evaluating many coalitions of an unmodified eager model without computing again what did not change.
 
 The model runs once per coalition as it is written, with all its branches, caches and side effects; but a function of
-torch, or a module without players, that meets the same arguments as in an earlier pass gives the tensors of that pass. So
-results equal those of one pass after another bit by bit. The idea is that of value numbering in compilers (Cocke, 1970),
-on values instead of expressions.
+torch, or a module without players, that meets the same arguments as in an earlier pass gives the tensors of that pass.
+So results equal those of one pass after another bit by bit. The idea is that of value numbering in compilers (Cocke,
+1970), on values instead of expressions.
+
+What it cannot see: kernels from outside of torch that write into a tensor which `forward` made by anything but `empty`,
+and state outside of modules that one part of a model writes and another reads.
 """
 
 from __future__ import annotations
@@ -46,7 +49,8 @@ class Replay:
 
     Example:
         >>> from accredit.models.switchable import SwitchableModel
-        >>> switchable = SwitchableModel(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)), ["0", "2"])
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)).eval()
+        >>> switchable = SwitchableModel(model, ["0", "2"])
         >>> replay, batch = Replay(switchable, max_bytes=1 << 20), torch.ones(1, 2)
         >>> with switchable.evaluating():
         ...     forward = ForwardPass(switchable.model, switchable.forward, batch)
@@ -73,8 +77,8 @@ class Replay:
         """Output of the model for each coalition in turn; sorted ones share most.
 
         Raises:
-            NotReplayable: the model draws random numbers, writes into its parameters, buffers or inputs, uses tensors of
-                its own kind or has players that set weights; what was given out before is right.
+            NotReplayable: the model draws random numbers, writes into its parameters, buffers or inputs, uses tensors
+                of its own kind or has players that set weights; what was given out before is right.
         """
         if self.switchable.has_setters:
             raise NotReplayable("players that set weights change what replay cannot see")
@@ -249,7 +253,8 @@ class _Passes:
 
 def _generators() -> list[Tensor]:
     """State of the generators of torch, cheap enough to look at in every pass."""
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ())]
+    cuda: Any = torch.cuda
+    return [torch.get_rng_state(), *(cuda.get_rng_state_all() if cuda.is_initialized() else ())]
 
 
 _HOLDERS = (Tensor, nn.Parameter, list, tuple, dict)

@@ -3,12 +3,12 @@
 rule        functions                                       what replay does
 RECALL      all that are not named here                     gives the earlier result
 PLAIN       sizes, `item`, `bool`, ...: no tensor results   calls them, for that is as cheap
-WRITE       `add_`, `x[...] = y`, `out=`, `inplace=True`    calls them on the object; values of what shares its memory change
+WRITE       `add_`, `x[...] = y`, `out=`, `inplace=True`    calls them; what shares the memory has new values
 SHARE       `numpy`, `data_ptr`, ...                        calls them; nothing more is known of that memory
 UNKNOWN     `empty`, ...                                    calls them; nothing is known of the result
 GET_DATA    reading `x.data`                                an alias whose writes do not count in the version of x
 SET_DATA    writing `x.data`                                x takes the value of another tensor
-REFUSE      `set_`, ...                                     `NotReplayable`
+REFUSE      `backward`, ...                                   `NotReplayable`
 """
 
 from __future__ import annotations
@@ -35,94 +35,25 @@ class Rule(enum.Enum):
     REFUSE = enum.auto()
 
 
-_PLAIN = frozenset(
-    [
-        "size",
-        "dim",
-        "ndimension",
-        "stride",
-        "numel",
-        "nelement",
-        "element_size",
-        "storage_offset",
-        "get_device",
-        "item",
-        "tolist",
-        "is_floating_point",
-        "is_complex",
-        "is_signed",
-        "is_contiguous",
-        "is_pinned",
-        "is_inference",
-        "is_conj",
-        "is_neg",
-        "is_nonzero",
-        "is_same_size",
-        "is_tensor",
-        "equal",
-        "allclose",
-        "result_type",
-        "can_cast",
-        "__bool__",
-        "__len__",
-        "__float__",
-        "__int__",
-        "__index__",
-        "__complex__",
-        "__repr__",
-        "__format__",
-        "__str__",
-        "__hash__",
-        "__contains__",
-        "_is_view",
-        "numel",
-        "is_shared",
-        "type_as_dtype",
-        "requires_grad_",
-        "retain_grad",
-        "register_hook",
-    ]
-)
-_SHARE = frozenset(
-    [
-        "numpy",
-        "__array__",
-        "__array_wrap__",
-        "data_ptr",
-        "untyped_storage",
-        "storage",
-        "_typed_storage",
-        "__dlpack__",
-        "to_dlpack",
-        "share_memory_",
-        "__reduce_ex__",
-        "__deepcopy__",
-        "as_subclass",
-    ]
-)
+_PLAIN_NAMES = """
+    size dim ndimension stride numel nelement element_size storage_offset get_device item tolist is_floating_point
+    is_complex is_signed is_contiguous is_pinned is_inference is_conj is_neg is_nonzero is_same_size is_tensor equal
+    allclose result_type can_cast is_shared requires_grad_ retain_grad register_hook __bool__ __len__ __float__ __int__
+    __index__ __complex__ __repr__ __format__ __str__ __hash__ __contains__ _is_view
+"""
+_SHARE_NAMES = """
+    numpy __array__ __array_wrap__ data_ptr untyped_storage storage _typed_storage __dlpack__ to_dlpack share_memory_
+    __reduce_ex__ __deepcopy__ as_subclass
+"""
+_PLAIN = frozenset(_PLAIN_NAMES.split())
+_SHARE = frozenset(_SHARE_NAMES.split())
 _UNKNOWN = frozenset(
     # memory without defined numbers, which kernels outside of torch may fill unseen
     ["empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided", "empty_quantized"]
 )
-_REFUSED = frozenset(["set_", "_set_data", "swap_tensors", "resize_as_sparse_", "backward"])
-_WRITING_OPERATORS = frozenset(
-    f"__i{name}__"
-    for name in [
-        "add",
-        "sub",
-        "mul",
-        "truediv",
-        "floordiv",
-        "mod",
-        "pow",
-        "and",
-        "or",
-        "xor",
-        "lshift",
-        "rshift",
-        "matmul",
-    ]
-)
+_REFUSED = frozenset(["swap_tensors", "resize_as_sparse_", "backward"])
+_OPERATOR_NAMES = "add sub mul truediv floordiv mod pow and or xor lshift rshift matmul"
+_WRITING_OPERATORS = frozenset(f"__i{name}__" for name in _OPERATOR_NAMES.split())
 _TENSOR_GETTERS = frozenset(["T", "mT", "H", "mH", "real", "imag"])
 
 
@@ -179,7 +110,7 @@ def surroundings() -> Any:
 
 def attention_kernels() -> tuple[bool, ...]:
     """Which kernels of attention are allowed."""
-    allowed = torch.backends.cuda
+    allowed: Any = torch.backends.cuda
     return allowed.flash_sdp_enabled(), allowed.mem_efficient_sdp_enabled(), allowed.math_sdp_enabled()
 
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from types import MethodWrapperType
 from typing import Any
 
-from torch import Tensor
-from torch.overrides import TorchFunctionMode, _get_current_function_mode, _pop_mode, _push_mode
+from torch import Tensor, overrides
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from accredit.models.replay_keys import ATTENTION, Rule, attention_kernels, rule_of
@@ -16,7 +16,7 @@ from accredit.models.replay_recorder import MISSING, Call, Recorder
 from accredit.models.replay_store import LOST, Counter, Memory, NotReplayable
 
 Function = Callable[..., Any]
-Rules = dict[Function, Rule]
+Rules = dict[Any, Rule]
 
 
 class ReplayMode(TorchFunctionMode):
@@ -42,14 +42,15 @@ class ReplayMode(TorchFunctionMode):
         """Run something without looking at its calls."""
         before, self.active = self.active, False
         # compiled code and modes that the model enters itself must not meet this mode, if that can be avoided
-        top = _get_current_function_mode() is self
+        modes: Any = overrides
+        top = modes._get_current_function_mode() is self
         if top:
-            _pop_mode()
+            modes._pop_mode()
         try:
             yield
         finally:
             if top:
-                _push_mode(self)
+                modes._push_mode(self)
             self.active = before
 
     def __torch_function__(
@@ -82,7 +83,7 @@ class ReplayMode(TorchFunctionMode):
         """What the function gave before, or gives now."""
         head = (name, attention_kernels()) if getattr(func, "__name__", "") in ATTENTION else name
         call = self.recorder.prepare(head, args, kwargs)
-        if type(call) is int:
+        if not isinstance(call, Call):
             return func(*args, **kwargs)
         found = self.recorder.find(call)
         if found is not MISSING:
@@ -116,7 +117,7 @@ class ReplayMode(TorchFunctionMode):
         targets = [leaf for leaf in pytree.tree_leaves(first if out is None else out) if isinstance(leaf, Tensor)]
         memories = self._protect(targets)
         result = func(*args, **kwargs)
-        history = None if type(call) is int else self.recorder.value_after(call.key, call.players)
+        history = self.recorder.value_after(call.key, call.players) if isinstance(call, Call) else None
         for memory in memories:
             memory.history = LOST if history is None else history
         for target in targets:

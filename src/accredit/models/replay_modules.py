@@ -130,7 +130,8 @@ _MISSING = object()
 Listener = Callable[[nn.Module], None]
 _listeners: list[Listener] = []
 _lock = threading.Lock()
-_set_attribute, _delete_attribute = nn.Module.__setattr__, nn.Module.__delattr__
+_original: list[Callable[..., None]] = []
+"""How attributes are set and deleted while nobody listens."""
 
 
 @contextmanager
@@ -139,25 +140,32 @@ def attributes_watched(listener: Listener) -> Iterator[None]:
     with _lock:
         _listeners.append(listener)
         if len(_listeners) == 1:
-            nn.Module.__setattr__, nn.Module.__delattr__ = _set_and_tell, _delete_and_tell  # type: ignore[method-assign]
+            _original[:] = nn.Module.__setattr__, nn.Module.__delattr__
+            _use(_set_and_tell, _delete_and_tell)
     try:
         yield
     finally:
         with _lock:
             _listeners.remove(listener)
             if not _listeners:
-                nn.Module.__setattr__, nn.Module.__delattr__ = _set_attribute, _delete_attribute  # type: ignore[method-assign]
+                _use(*_original)
+
+
+def _use(set_attribute: Callable[..., None], delete_attribute: Callable[..., None]) -> None:
+    """Let all modules set and delete attributes by these functions."""
+    module_class: Any = nn.Module
+    module_class.__setattr__, module_class.__delattr__ = set_attribute, delete_attribute
 
 
 def _set_and_tell(module: nn.Module, name: str, value: Any) -> None:
     """Set an attribute, and say so."""
     for listener in _listeners:
         listener(module)
-    _set_attribute(module, name, value)
+    _original[0](module, name, value)
 
 
 def _delete_and_tell(module: nn.Module, name: str) -> None:
     """Delete an attribute, and say so."""
     for listener in _listeners:
         listener(module)
-    _delete_attribute(module, name)
+    _original[1](module, name)

@@ -119,11 +119,19 @@ class Store:
         return known if known is not None and known.reference() is tensor else None
 
     def memory_of(self, tensor: Tensor) -> Memory | None:
-        """The memory of a known tensor, or of the one that it is a view of."""
+        """The memory of a known tensor, or of the one that it is a view of.
+
+        Raises:
+            NotReplayable: the tensor was moved to another memory unseen.
+        """
         known = self.known_of(tensor)
         if known is None and tensor._base is not None:
             known = self.known_of(tensor._base)
-        return None if known is None else known.memory
+        if known is None:
+            return None
+        if known.memory.address != tensor.untyped_storage()._cdata:
+            raise NotReplayable("`forward` puts another memory under a tensor (`set_`)")
+        return known.memory
 
     def keep(self, known: Known, tensor: Tensor, passes: Sequence[int]) -> None:
         """Keep a tensor for these passes, if there is room or can be made."""
