@@ -2,7 +2,8 @@
 
     python -m benchmarks.evaluation_scaling --json FILE [--quick] [--seed N]
 
-A residual network of n blocks of width 128, off = identity, loss per example. Every process has one thread, this one too.
+A residual network of n blocks of width 128, off = identity, loss per example. Every process, this one too, has one
+thread.
 """
 
 import argparse
