@@ -304,7 +304,7 @@ def test_a_builder_is_refused_by_what_is_wrong_with_it(file: Path, capsys: Captu
     for builder, wanted in {
         "biuld": f"has no function 'biuld', wanted one that builds an AttributionTask; did you mean {file}:build?",
         "wrong": f"`wrong` of {file} returned 'dict', wanted an AttributionTask; end it by",
-        "raises": f"`raises` of {file} raised ValueError at line {line} (no data here), wanted an AttributionTask; mend",
+        "raises": f"`raises` of {file} raised ValueError at line {line} (no data here), wanted an AttributionTask",
         "lost": "`components` has '2.x', wanted the path of a module or a glob that matches some; did you mean '2'",
     }.items():
         assert wanted in refused([f"{file}:{builder}", "--quiet"], capsys)
