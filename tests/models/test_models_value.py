@@ -203,7 +203,7 @@ def test_a_component_that_is_never_called_is_refused():
     model = multilayer().eval()
     model.spare = nn.Linear(6, 6)
     with pytest.raises(
-        InvalidArgument, match=r"`components` has 'spare' \(spare\), which the model did not call on the f"
+        InvalidArgument, match=r"`components` has 'spare' \(spare\), which the model did not call on any b"
     ):
         ModelValue(SwitchableModel(model, ["spare"]), vectors(), [log_loss()])(ALL[:, :1])
 
@@ -363,3 +363,21 @@ def test_a_stack_that_does_not_fit_is_made_smaller_and_then_a_clear_error_follow
         OutOfMemoryRaised, match=r"`batches` gave a batch that does not fit into memory beside the model"
     ):
         full(masks)
+
+
+def test_an_expert_may_be_called_on_a_later_batch_alone():
+    """A mixture that sends nobody to one expert in the first batch; its player is no mistake."""
+
+    class Mixture(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.usual, self.rare = nn.Linear(6, CLASSES), nn.Linear(6, CLASSES)
+
+        def forward(self, inputs):
+            return self.rare(inputs) if len(inputs) == 5 else self.usual(inputs)
+
+    torch.manual_seed(0)
+    mixture = ModelValue(SwitchableModel(Mixture().eval(), ["usual", "rare"]), vectors(), [log_loss()], sharing="loop")
+    losses = mixture(torch.tensor([[True, True], [True, False]]))["loss"]
+    assert torch.equal(losses[0, :8], losses[1, :8])
+    assert not (losses[0, 8:] == losses[1, 8:]).any()

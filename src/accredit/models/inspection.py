@@ -6,6 +6,7 @@ pass, and its values would depend on the order of coalitions.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.utils.flop_counter import flop_registry
 from accredit.errors import InvalidArgument
 from accredit.models.batches import ForwardPass
 from accredit.models.compare import bit_equal
+from accredit.models.component import ResolvedComponent
 from accredit.models.gate import SwitchedModule, gated
 from accredit.models.guard import Attributes, RandomState
 from accredit.models.switchable import SwitchableModel
@@ -34,8 +36,14 @@ class Inspection:
     """Attributes that a pass changes and that are put back, without effect on the next pass."""
 
 
-def inspect(switchable: SwitchableModel, forward: ForwardPass) -> Inspection:
+def inspect(switchable: SwitchableModel, forward: ForwardPass, later: Iterable[ForwardPass] = ()) -> Inspection:
     """Go over a batch twice, inside `evaluating()`.
+
+    Args:
+        switchable: the model and its players.
+        forward: the pass over the first batch.
+        later: passes over the other batches, which are made as far as it takes to see every player called: an expert
+            may have nothing to do on the first one.
 
     Raises:
         InvalidArgument: a component that is never called, a kind of off that does not fit a module's shapes, or a model
@@ -62,6 +70,10 @@ def inspect(switchable: SwitchableModel, forward: ForwardPass) -> Inspection:
             before.restore()
             two = forward()
             before.restore()
+            others = iter(later)
+            while _uncalled(switchable, first) and (other := next(others, None)) is not None:
+                other()
+                before.restore()
         changed = attributes.changed()
         _check_stateless(model, buffers, changed=changed, same=bit_equal(one, two))
     finally:
@@ -88,14 +100,22 @@ def _check_stateless(model: nn.Module, buffers: list[tuple[Tensor, Tensor]], *, 
 
 def _check_called(switchable: SwitchableModel, first: dict[int, int]) -> None:
     """Refuse a component none of whose modules was called."""
+    for component in _uncalled(switchable, first):
+        raise InvalidArgument(
+            f"`components` has {component.name!r} ({', '.join(component.paths)}), which the model did not call on any "
+            "batch, wanted modules that take part; its parent may use its parameters without calling it: name the "
+            "parent, or a module inside that is called."
+        )
+
+
+def _uncalled(switchable: SwitchableModel, first: Mapping[int, int]) -> list[ResolvedComponent]:
+    """Components that have modules, none of which was called."""
     called = {each.player for each in switchable.switched if id(each) in first}
-    for player, component in enumerate(switchable.components):
-        if component.modules and player not in called:
-            raise InvalidArgument(
-                f"`components` has {component.name!r} ({', '.join(component.paths)}), which the model did not call on "
-                "the first batch, wanted modules that take part; its parent may use its parameters without calling it: "
-                "name the parent, or a module inside that is called."
-            )
+    return [
+        component
+        for player, component in enumerate(switchable.components)
+        if component.modules and player not in called
+    ]
 
 
 def _order(switchable: SwitchableModel, first: dict[int, int]) -> tuple[int, ...]:

@@ -138,7 +138,8 @@ class ModelValue(PreparedEvaluation):
         with self.switchable.evaluating(), closing(self.batches.__iter__()) as batches, named_out_of_memory():
             forward = self._forward_pass(next(batches))
             if self.inspection is None:
-                self.inspection = inspect(self.switchable, forward)
+                later = (self._forward_pass(batch) for batch in batches)
+                self.inspection = inspect(self.switchable, forward, later)
                 if self.inspection.draws:
                     # one state for every pass, or a value would depend on what was evaluated before it and where
                     self.generators = RandomState.now()
@@ -159,8 +160,7 @@ class ModelValue(PreparedEvaluation):
         if masks.dim() != 2 or masks.shape[1] != len(self.switchable.players) or not given:
             raise InvalidArgument(
                 f"`masks` has the shape {tuple(masks.shape)} and {masks.dtype}, wanted bool, or weights, of shape "
-                f"(coalitions, "
-                f"{len(self.switchable.players)}); pass a row per coalition and a column per player."
+                f"(coalitions, {len(self.switchable.players)}); pass a row per coalition and a column per player."
             )
         if self.inspection is None:
             self.begin(None)
