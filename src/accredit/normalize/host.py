@@ -75,9 +75,11 @@ def absorb(state: Exact, *, rest: float, first: Numbers, second: Numbers) -> Non
     var -= first
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def update_column(state: Exact, values: Exact, *, share: float) -> bool:
-    """Merge float64 numbers [B] into `state` [2, 1]; False, and nothing done, where one is not finite."""
+    """Merge float64 numbers [B] into `state` [2, 1]; False, and nothing done, where one is not finite.
+
+    The caller lets overflow pass without a warning.
+    """
     distance = values - state[0, 0]
     second = float(distance.dot(distance))
     if not second < LARGEST**2:

@@ -160,7 +160,8 @@ class RunningMeanStd(Statistics):
             old = Moments(weight, weight_of_squares, self.moments[0], self.moments[1])
             done = self._merge_exactly(rows, old, limit=math.inf if are_finite else host.LARGEST**2)
         elif width == 1:
-            done = host.update_column(state, rows.reshape(-1).double().numpy(), share=share)
+            with np.errstate(over="ignore", invalid="ignore"):
+                done = host.update_column(state, rows.reshape(-1).double().numpy(), share=share)
         elif is_small:
             numbers = (rows if rows.dtype in host.NUMPY_DTYPES else rows.float()).numpy()
             done = host.update_small(state, numbers, share=share)

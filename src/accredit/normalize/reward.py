@@ -116,11 +116,14 @@ class RewardNormalizer(nn.Module):
             rewards = torch.tensor([reward], dtype=torch.float64, device=self.returns.device)
             ended = torch.tensor([bool(done)], device=self.returns.device)
         self._check(rewards, ended)
-        if self.training and not self._statistics().frozen:
-            if mask is not None or torch.compiler.is_compiling() or not rewards.is_cpu:
-                self.statistics.update(self._advance(rewards, ended, mask), mask)
-            else:
-                self._advance_on_host(rewards, ended)
+        if not self.training or self._statistics().frozen:
+            return self.normalize(reward)
+        if mask is None and not torch.compiler.is_compiling() and rewards.is_cpu:
+            scaled = self._update_on_host(rewards, ended)
+            if scaled is not None and reward is rewards:
+                return scaled
+        else:
+            self.statistics.update(self._advance(rewards, ended, mask), mask)
         return self.normalize(reward)
 
     def advance(self, reward: Tensor, done: Tensor, *, mask: Tensor | None = None) -> Tensor:
@@ -164,20 +167,30 @@ class RewardNormalizer(nn.Module):
         self.returns.copy_(torch.where(done, 0.0, present))
         return torch.where(finite, present, torch.nan)
 
-    def _advance_on_host(self, reward: Tensor, done: Tensor) -> None:
-        """`_advance` on NumPy views, for rewards that are all finite; dispatch would cost more than the arithmetic."""
-        numbers = (reward if reward.dtype in _NUMPY else reward.double()).numpy()
+    def _update_on_host(self, reward: Tensor, done: Tensor) -> Tensor | None:
+        """`_advance`, update and `normalize` on NumPy views: dispatch would cost more than the arithmetic.
+
+        Returns:
+            The scaled rewards where that took nothing more; None where `normalize` has to find them.
+        """
+        is_numpy = reward.dtype in _NUMPY
+        numbers = (reward if is_numpy else reward.double()).numpy()
         with np.errstate(over="ignore", invalid="ignore"):
             # one BLAS call finds NaN and infinities
-            is_usual = numbers.dot(numbers) < np.inf
-        if not is_usual:
-            self.statistics.update(self._advance(reward, done))
-            return
-        returns = self._returns().numpy()
-        returns *= self.gamma
-        returns += numbers
-        self._statistics().absorb_values(returns)
-        returns[done.numpy()] = 0.0
+            square = float(numbers.dot(numbers))
+            if not square < math.inf:
+                self.statistics.update(self._advance(reward, done))
+                return None
+            returns = self._returns().numpy()
+            returns *= self.gamma
+            returns += numbers
+            self._statistics().absorb_values(returns)
+            np.copyto(returns, 0.0, where=done.numpy())
+            scale = self._scale_on_host()
+            # no number is larger than the root of the sum of all squares, so that most steps need no clipping
+            if is_numpy and square <= (self.clip * scale) ** 2:
+                return torch.from_numpy(numbers / scale)
+        return None
 
     def normalize(self, reward: Reward) -> Reward:
         """Scale rewards by the statistics as they are.
