@@ -11,12 +11,15 @@ change a result. A job too short to earn back what preparing costs stays with th
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from accredit.errors import InvalidArgument, StateMismatch
+import torch
+
+from accredit.errors import EvaluationError, InvalidArgument, StateMismatch
 from accredit.models.batches import ForwardPass
 from accredit.models.compare import bit_equal, largest_error
 from accredit.models.gate import Weights
@@ -38,6 +41,12 @@ PATIENCE_S = 1.0
 """Preparing a graph takes about this long; before so much evaluating is done or in sight, the loop goes on."""
 DISPATCH_BOUND = 30_000.0
 """Work per operation below which calling it costs more than doing it, on a CPU: about 5 us at 6 operations per ns."""
+REFUSALS = 3
+"""Batches that a chosen way may refuse, each tried anew, before the loop is chosen: a short last one costs no more."""
+CLEAR = 1.5
+"""A way that is faster or slower by more than this is judged by one look at the clock, others by the best of three."""
+LEAST_GAIN = 1.03
+"""Times as fast as the loop that a way must be: a gain within the noise is not worth its memory."""
 STACKED_TOLERANCE = 1e-6
 STACK_SIZES = (16, 8, 4, 2)
 
@@ -75,6 +84,7 @@ class Choice:
         self.used: list[str] = []
         self.stack_size = 0
         self._spent_s = 0.0
+        self._refusals = 0
         self._graph: Graph | None = None
 
     def begin(self, forward: ForwardPass, inspection: Inspection, numerics: str | None) -> str:
@@ -121,11 +131,14 @@ class Choice:
             for output in self._by(mechanism, forward, coalitions[done:]):
                 done += 1
                 yield output
+        except NotStackable as error:
+            raise EvaluationError(
+                f"`batches` gave a batch that cannot be stacked ({error}), wanted batches like the first, for which "
+                "stacking was decided; pass sharing='loop' and begin another matrix."
+            ) from error
         except Exception as error:
-            if mechanism is self.loop or isinstance(mechanism, Stack) or not out_of_memory(error):
-                raise
+            self._give_up(mechanism, error)
             # bit-equal, so the loop can take over in the middle
-            self._choose(self.loop, f"{mechanism.name} ran out of memory")
             yield from self._by(self.loop, forward, coalitions[done:])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -154,6 +167,17 @@ class Choice:
         """Most bytes that were kept for use again."""
         return 0 if self.chosen is None else self.chosen.peak_bytes
 
+    def _give_up(self, mechanism: Mechanism, error: Exception) -> None:
+        """Leave the rest of a batch to the loop, or raise; all that follow too without memory or after enough such."""
+        refused = isinstance(error, NotCapturable | NotReplayable)
+        if mechanism is self.loop or isinstance(mechanism, Stack) or not (refused or out_of_memory(error)):
+            raise error
+        self._refusals += 1
+        if not refused:
+            self._choose(self.loop, f"{mechanism.name} ran out of memory")
+        elif self._refusals >= REFUSALS:
+            self._choose(self.loop, f"{mechanism.name} did not work for {REFUSALS} batches: {error}")
+
     def _by(self, mechanism: Mechanism, forward: ForwardPass, coalitions: Sequence[Weights]) -> Iterator[Any]:
         """Outputs by one way; notes that it was used."""
         if not coalitions:
@@ -165,9 +189,7 @@ class Choice:
     def _trial_outputs(self, forward: ForwardPass, coalitions: Sequence[Weights], *, n_batches: int) -> Iterator[Any]:
         """The first outputs, by the loop; where it pays, the other ways are then tried on the same coalitions."""
         some = list(coalitions[:TRIAL])
-        began_s = time.perf_counter()
-        outputs = list(self._by(self.loop, forward, some))
-        loop_s = time.perf_counter() - began_s
+        outputs, loop_s = self._timed(lambda: list(self._by(self.loop, forward, some)))
         in_sight_s = loop_s / len(some) * len(coalitions) * n_batches
         if self._spent_s + in_sight_s >= PATIENCE_S and len(some) > 1:
             self._compare(forward, some, outputs, loop_s=loop_s)
@@ -179,13 +201,13 @@ class Choice:
     ) -> None:
         """Try the ways that are bit-equal in the order of what they promise; choose the fastest."""
         best: Mechanism = self.loop
-        best_s, reason, trials = loop_s, "no other way was faster on the first coalitions", []
+        best_speedup, reason, trials = 1.0, "no other way was faster on the first coalitions", []
         for name in ("graph", "replay"):
-            trial, mechanism, seconds = self._try(name, forward, coalitions, outputs, loop_s=loop_s)
+            trial, mechanism = self._try(name, forward, coalitions, outputs, loop_s=loop_s)
             trials.append(trial)
-            if mechanism is not None and seconds < 0.97 * best_s:
-                best, best_s = mechanism, seconds
-                reason = f"{loop_s / seconds:.1f} x as fast as the loop on the first {len(coalitions)} coalitions"
+            if mechanism is not None and trial.speedup is not None and trial.speedup > LEAST_GAIN * best_speedup:
+                best, best_speedup = mechanism, trial.speedup
+                reason = f"{trial.speedup:.1f} x as fast as the loop on the first {len(coalitions)} coalitions"
             if best.name == "graph":
                 break  # replay finds the same sharing at a higher price per operation
         self.trials = tuple(trials)
@@ -193,24 +215,43 @@ class Choice:
 
     def _try(
         self, name: str, forward: ForwardPass, coalitions: Sequence[Weights], outputs: Sequence[Any], *, loop_s: float
-    ) -> tuple[Trial, Mechanism | None, float]:
+    ) -> tuple[Trial, Mechanism | None]:
         """One way on the first coalitions, against the outputs of the loop."""
         mechanism = self._made(name)
         try:
-            # a first pass prepares it: what is done once is not its pace
-            list(mechanism.outputs(forward, coalitions[:2]))
-            began_s = time.perf_counter()
+            # the first time prepares it: what is done once is not its pace
             found = list(mechanism.outputs(forward, coalitions))
-            seconds = time.perf_counter() - began_s
+            seconds, loop_s = self._paces(mechanism, forward, coalitions, loop_s=loop_s)
         except (NotCapturable, NotReplayable) as error:
-            return Trial(mechanism=name, speedup=None, reason=str(error)), None, 0.0
+            return Trial(mechanism=name, speedup=None, reason=str(error)), None
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            return Trial(mechanism=name, speedup=None, reason="it ran out of memory"), None, 0.0
+            return Trial(mechanism=name, speedup=None, reason="it ran out of memory"), None
         if not all(map(bit_equal, outputs, found)):
-            return Trial(mechanism=name, speedup=None, reason="it is not bit-equal to the loop"), None, 0.0
-        return Trial(mechanism=name, speedup=loop_s / seconds, reason="bit-equal"), mechanism, seconds
+            return Trial(mechanism=name, speedup=None, reason="it is not bit-equal to the loop"), None
+        return Trial(mechanism=name, speedup=loop_s / seconds, reason="bit-equal"), mechanism
+
+    def _paces(
+        self, mechanism: Mechanism, forward: ForwardPass, coalitions: Sequence[Weights], *, loop_s: float
+    ) -> tuple[float, float]:
+        """Seconds of a way and of the loop, each the best where they are close: other programs may have slowed one."""
+        _, seconds = self._timed(lambda: list(mechanism.outputs(forward, coalitions)))
+        for _ in range(2):
+            if not seconds / CLEAR < loop_s < seconds * CLEAR:
+                break
+            loop_s = min(loop_s, self._timed(lambda: list(self.loop.outputs(forward, coalitions)))[1])
+            seconds = min(seconds, self._timed(lambda: list(mechanism.outputs(forward, coalitions)))[1])
+        return seconds, loop_s
+
+    def _timed(self, work: Callable[[], list[Any]]) -> tuple[list[Any], float]:
+        """What it gives, and the seconds until the device is done with it."""
+        began_s = time.perf_counter()
+        result = work()
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()
+        # a clock may stand still for so short a time, and no ratio may fail for it
+        return result, max(time.perf_counter() - began_s, 1e-9)
 
     def _asked_for(self, forward: ForwardPass) -> Mechanism:
         """The one way that may be used, tried with all on, all off and the first player off."""
@@ -219,7 +260,7 @@ class Choice:
         n_players = len(self.switchable.players)
         some: list[Weights] = [(1.0,) * n_players, (0.0, *(1.0,) * (n_players - 1)), (0.0,) * n_players]
         outputs = list(self.loop.outputs(forward, some))
-        trial, mechanism, _ = self._try(self.sharing, forward, some, outputs, loop_s=1.0)
+        trial, mechanism = self._try(self.sharing, forward, some, outputs, loop_s=math.inf)
         if mechanism is None:
             raise InvalidArgument(
                 f"`sharing` is {self.sharing!r}, but that does not work here: {trial.reason}; pass sharing='auto'."
@@ -249,7 +290,8 @@ class Choice:
         """Go on as the matrix was begun."""
         sizes = {f"stack of {size}": size for size in STACK_SIZES}
         if numerics not in sizes or self.chosen is self.loop or self.sharing not in ("auto", "stack"):
-            why = self.reason or f"`sharing` is {self.sharing!r}"
+            why = f"`sharing` is {self.sharing!r}" if self.sharing not in ("auto", "stack") else self.reason
+            why = why if numerics in sizes else f"there are {', '.join(sizes)} only"
             raise StateMismatch(
                 f"`matrix` holds values of the numerics {numerics!r}, but {why}, wanted to go on with the same; pass "
                 "sharing='stack', or begin another matrix."
