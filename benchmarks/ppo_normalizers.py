@@ -1,11 +1,12 @@
 """PPO with nothing, with VecNormalize and with our adapter, on plain and on distorted observations.
 
     python -m benchmarks.ppo_normalizers [--json FILE] [--quick] [--seed N] [--runs FILE] [--processes N]
+        [--seeds N] [--tasks ...] [--variants ...] [--normalizers ...]
 
 Stable-Baselines3's PPO on InvertedPendulum (40k steps) and HalfCheetah (100k), float64 observations as they are, scaled
-by 1e3, shifted by 1e6, and with one row of NaN half way; 10 seeds from --seed on, the same for all. Beside the returns:
-normalized observations of the same random actions, compared with those of the plain task, for the first 3 seeds.
-Writes the picture beside the results. --quick takes 2 seeds and shorter runs (8k and 32k steps).
+by 1e3, shifted by 1e6, and with one row of NaN half way; 10 seeds from --seed on (--seeds), the same for all. Beside
+the returns: normalized observations of the same random actions, compared with those of the plain task, for the first 3
+seeds. Writes the picture beside the results. --quick takes 2 seeds and shorter runs (8k and 32k steps).
 
 Finished runs are kept in --runs (default build/ppo_normalizers-*.jsonl, one per choice of seed and quick): an
 interrupted study goes on where it was, with the same command.
@@ -37,10 +38,10 @@ N_STREAMS = 3
 Job = dict[str, Any]
 
 
-def jobs(*, seed: int, quick: bool) -> list[Job]:
+def jobs(*, seed: int, n_seeds: int, quick: bool) -> list[Job]:
     """All runs, a whole set of cells for one seed after the other, so that an interrupted study is a smaller one."""
     made: list[Job] = []
-    for number in range(seed, seed + (2 if quick else 10)):
+    for number in range(seed, seed + n_seeds):
         for task in reversed(TASKS):
             steps = QUICK[task] if quick else TASKS[task].n_steps
             for variant in VARIANTS:
@@ -139,11 +140,23 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="the first of the seeds")
     parser.add_argument("--runs", type=Path, help="keep finished runs here, and go on from those that it holds")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--seeds", type=int, help="how many; 10, or 2 with --quick")
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--normalizers", nargs="+", choices=list(NORMALIZERS), default=list(NORMALIZERS))
     options = parser.parse_args()
     name = f"ppo_normalizers-{'quick' if options.quick else 'full'}-{options.seed}.jsonl"
     path = options.runs or ROOT / "build" / name
+    everything = jobs(seed=options.seed, n_seeds=options.seeds or (2 if options.quick else 10), quick=options.quick)
+    wanted = [
+        job
+        for job in everything
+        if job["task"] in options.tasks
+        and job["variant"] in options.variants
+        and job.get("normalizer", "accredit") in options.normalizers
+    ]
     try:
-        records = study(jobs(seed=options.seed, quick=options.quick), path, processes=options.processes)
+        records = study(wanted, path, processes=options.processes)
     except KeyboardInterrupt:
         raise SystemExit(f"interrupted; the same command goes on from `{path}`.") from None
     results = {"versions": settings()["versions"]} | summarize(records, settings=settings()["tasks"])

@@ -134,7 +134,7 @@ def save_picture(results: Mapping[str, Any], path: Path) -> None:
             axes.tick_params(labelsize=8)
         line[0].set_ylabel("return of an episode", fontsize=8)
     for axes in grid[-1]:
-        axes.set_xlabel("steps of all environments", fontsize=8)
+        axes.set_xlabel("steps of all environments, thousands", fontsize=8)
     grid[0, 0].legend(frameon=False, fontsize=8)
     n_seeds = len(unique(runs, "seed"))
     note = f"mean and 95 % Student interval of the mean over {n_seeds} seeds; x: where the runs failed"
@@ -148,7 +148,7 @@ def draw_curve(axes: Any, cell: Sequence[Mapping[str, Any]], *, bin_steps: int, 
     for index, values in enumerate(zip(*(run["curve"] for run in cell), strict=True)):
         here = [value for value in values if value is not None]
         if here:
-            steps.append((index + 1) * bin_steps)
+            steps.append((index + 1) * bin_steps / 1000)
             found.append(interval(here))
     axes.plot(steps, [one["mean"] for one in found], color=colour, label=label, marker=".", markersize=4)
     known = [(step, one["low"], one["high"]) for step, one in zip(steps, found, strict=True) if one["low"] is not None]

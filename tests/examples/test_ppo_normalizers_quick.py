@@ -20,7 +20,7 @@ sys.path.append(str(ROOT))  # the benchmarks are scripts beside the package
 from benchmarks import ppo_normalizers, ppo_normalizers_tables  # noqa: E402
 from benchmarks.ppo_normalizers_observations import differences, largest_difference  # noqa: E402
 from benchmarks.ppo_normalizers_pages import page, save_picture  # noqa: E402
-from benchmarks.ppo_normalizers_runs import TASKS, VARIANTS, Distorted, environments, train  # noqa: E402
+from benchmarks.ppo_normalizers_runs import N_ENVS, TASKS, VARIANTS, Distorted, environments, train  # noqa: E402
 
 FAILED = {"step": 20, "message": "ValueError: no"}
 
@@ -30,19 +30,30 @@ def record(episodes, *, failure=None, seed=0, normalizer="accredit", variant="pl
     return cell | {"n_steps": 40, "episodes": episodes, "failure": failure, "duration_s": 1.0}
 
 
-def test_curve_is_the_mean_of_the_episodes_that_ended_in_each_bin():
-    """[R35] Bins of 10 steps, ends included; where none ended the bin before goes on."""
+@pytest.fixture
+def short_window(monkeypatch):
+    monkeypatch.setattr(ppo_normalizers_tables, "WINDOW", 20)
+
+
+def test_curve_is_the_mean_of_the_episodes_that_ended_in_the_window_before(short_window):
+    """[R35] Points every 10 steps, windows of 20, ends included."""
     one = record([(3, 1.0), (10, 3.0), (11, 7.0), (40, 9.0)])
-    assert ppo_normalizers_tables.curve(one, bin_steps=10) == [2.0, 7.0, 7.0, 9.0]
-    assert ppo_normalizers_tables.mean_return(one, bin_steps=10) == 6.25
+    assert ppo_normalizers_tables.curve(one, bin_steps=10) == [2.0, pytest.approx(11 / 3), 7.0, 9.0]
+    assert ppo_normalizers_tables.mean_return(one, bin_steps=10) == pytest.approx((2 + 11 / 3 + 7 + 9) / 4)
     assert ppo_normalizers_tables.final_return(one, last_share=0.75) == 8.0
     assert ppo_normalizers_tables.curve(record([(25, 1.0)]), bin_steps=10) == [None, None, 1.0, 1.0]
 
 
-def test_a_failed_run_has_no_return_and_no_curve_after_its_end():
+def test_the_window_holds_the_longest_episode_of_every_environment():
+    """[R35] Points without an end would have to be made up."""
+    assert max(gymnasium.spec(task.environment).max_episode_steps for task in TASKS.values()) == 1000
+    assert ppo_normalizers_tables.WINDOW == 1000 * N_ENVS
+
+
+def test_a_failed_run_has_no_return_and_no_curve_after_its_end(short_window):
     """[R35] Nothing is made up for what was not trained."""
     one = record([(10, 3.0), (20, 5.0)], failure=FAILED)
-    assert ppo_normalizers_tables.curve(one, bin_steps=10) == [3.0, 5.0, None, None]
+    assert ppo_normalizers_tables.curve(one, bin_steps=10) == [3.0, 4.0, None, None]
     assert ppo_normalizers_tables.mean_return(one, bin_steps=10) is None
     assert ppo_normalizers_tables.final_return(one, last_share=1.0) is None
 
@@ -128,7 +139,7 @@ def test_page_tells_failures_and_differences(tmp_path):
 
 def test_jobs_are_the_same_seeds_for_every_cell():
     """[R35] 2 tasks x 4 variants x 3 normalizers x 10 seeds, and 3 seeds of streams; 2 seeds when quick."""
-    wanted = ppo_normalizers.jobs(seed=5, quick=False)
+    wanted = ppo_normalizers.jobs(seed=5, n_seeds=10, quick=False)
     cells = {}
     for job in wanted:
         key = (job["kind"], job["task"], job["variant"], job.get("normalizer"))
@@ -137,7 +148,7 @@ def test_jobs_are_the_same_seeds_for_every_cell():
     assert cells["training", "HalfCheetah", "plain", "accredit"] == [(seed, 100_000) for seed in range(5, 15)]
     assert cells["training", "InvertedPendulum", "one NaN row", "nothing"] == [(s, 40_000) for s in range(5, 15)]
     assert cells["observations", "HalfCheetah", "shifted 1e6", None] == [(seed, 100_000) for seed in (5, 6, 7)]
-    assert {job["seed"] for job in ppo_normalizers.jobs(seed=5, quick=True)} == {5, 6}
+    assert {job["seed"] for job in ppo_normalizers.jobs(seed=5, n_seeds=2, quick=True)} == {5, 6}
 
 
 def test_an_interrupted_study_does_what_is_left(tmp_path, monkeypatch):
