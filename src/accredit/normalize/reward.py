@@ -187,8 +187,9 @@ class RewardNormalizer(nn.Module):
             self._statistics().absorb_values(returns)
             np.copyto(returns, 0.0, where=done.numpy())
             scale = self._scale_on_host()
-            # no number is larger than the root of the sum of all squares, so that most steps need no clipping
-            if is_numpy and square <= (self.clip * scale) ** 2:
+            # no number is larger than the root of the sum of all squares, so that most steps need no clipping; the
+            # margin is for rounding
+            if is_numpy and square <= 0.99 * (self.clip * scale) ** 2:
                 return torch.from_numpy(numbers / scale)
         return None
 
