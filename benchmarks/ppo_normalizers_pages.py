@@ -137,7 +137,7 @@ def save_picture(results: Mapping[str, Any], path: Path) -> None:
         axes.set_xlabel("steps of all environments, thousands", fontsize=8)
     grid[0, 0].legend(frameon=False, fontsize=8)
     n_seeds = len(unique(runs, "seed"))
-    note = f"mean and 95 % Student interval of the mean over {n_seeds} seeds; x: where the runs failed"
+    note = f"mean and 95 % Student interval of the mean over {n_seeds} seeds; x: the runs failed before the next point"
     figure.supxlabel(note, x=0.01, ha="left", fontsize=8)
     figure.savefig(path, dpi=110)
 
