@@ -270,7 +270,8 @@ def gated(model: nn.Module, switched: Sequence[SwitchedModule], hook: Hook) -> I
     finally:
         for module, name, value in reversed(before):
             if value is _MISSING:
-                del module.__dict__[name]
+                # whoever left a pass unfinished may have had the attributes put back already
+                module.__dict__.pop(name, None)
             else:
                 module.__dict__[name] = value
         for each in switched:
