@@ -165,8 +165,11 @@ class ModelValue(PreparedEvaluation):
         if self.inspection is None:
             self.begin(None)
         array = masks.detach().cpu().double().numpy()
+        if array.size and not (array.min() >= 0.0 and array.max() <= 1.0):
+            outside = next(row for row in array if not all(0.0 <= weight <= 1.0 for weight in row))
+            weights_of(outside.tolist(), self.switchable.players)  # raises
         rows = self.sorted_rows(array)
-        coalitions = [weights_of(array[row].tolist(), self.switchable.players) for row in rows]
+        coalitions: list[Weights] = list(map(tuple, array[rows].tolist()))
         found = _Measurements(len(rows), len(self.metrics))
         with self.switchable.evaluating():
             for batch in self.batches:
@@ -190,24 +193,24 @@ class ModelValue(PreparedEvaluation):
                 if self.progress is not None:
                     self.progress(done + at + 1, max(total, done + at + 1))
 
-    def _measured(self, metric: Metric, output: Any, target: Any, coalition: Weights) -> Weighted:
+    def _measured(self, metric: Metric, output: Any, target: Any, coalition: Weights) -> Tensor | Weighted:
         """One metric of one output, checked."""
         value = metric.measure(output, target)
-        weighted = value if isinstance(value, Weighted) else Weighted(value, torch.ones_like(value))
-        if weighted.numerator.dim() != 1 or weighted.weight.shape != weighted.numerator.shape:
+        numerator = value.numerator if isinstance(value, Weighted) else value
+        if numerator.dim() != 1 or (isinstance(value, Weighted) and value.weight.shape != numerator.shape):
             on = coalition_names(self.switchable.players, np.array(coalition) > 0)
             raise EvaluationError(
-                f"metric {metric.output.name!r} returned the shape {tuple(weighted.numerator.shape)} for {on}, "
+                f"metric {metric.output.name!r} returned the shape {tuple(numerator.shape)} for {on}, "
                 f"wanted one "
                 "number per example of the batch; reduce over everything but the examples."
             )
-        if isinstance(target, Tensor) and target.dim() and len(weighted.numerator) != len(target):
+        if isinstance(target, Tensor) and target.dim() and len(numerator) != len(target):
             on = coalition_names(self.switchable.players, np.array(coalition) > 0)
             raise EvaluationError(
-                f"metric {metric.output.name!r} returned {len(weighted.numerator)} numbers for {on}, wanted "
+                f"metric {metric.output.name!r} returned {len(numerator)} numbers for {on}, wanted "
                 f"{len(target)}, one per example of the batch; measure every example."
             )
-        return weighted
+        return value
 
     def _forward_pass(self, batch: Any) -> ForwardPass:
         """The model on one batch."""
@@ -230,23 +233,40 @@ class _Measurements:
         self.numerators: list[list[Tensor]] = [[] for _ in range(n_outputs)]
         self.weights: list[list[Tensor]] = [[] for _ in range(n_outputs)]
         self.passes = 0
+        self._rows: list[Sequence[Tensor]] = [()] * n_outputs
+        """Of the batch under way, so that a number finds its place by one copy."""
+        self._weighted = [False] * n_outputs
 
-    def add(self, at: int, measured: Sequence[Weighted]) -> None:
+    def add(self, at: int, measured: Sequence[Tensor | Weighted]) -> None:
         """Take what was measured of the `at`-th coalition on the batch; the first one opens the batch."""
         self.passes += 1
         for output, each in enumerate(measured):
-            weight = each.weight.detach().to("cpu", torch.float64)
+            numerator = each.numerator if isinstance(each, Weighted) else each
             if at == 0:
-                self.weights[output].append(weight)
-                self.numerators[output].append(torch.empty(self.n_coalitions, len(weight), dtype=torch.float64))
-            elif not torch.equal(weight, self.weights[output][-1]):
-                raise EvaluationError(
-                    f"metric {output + 1} of {self.n_outputs} weighed {len(weight)} examples otherwise than for the "
-                    f"coalition before, wanted the same {len(self.weights[output][-1])} weights; let weights follow "
-                    f"from "
-                    "targets alone."
-                )
-            self.numerators[output][-1][at] = each.numerator.detach()
+                self._open(output, each)
+            elif isinstance(each, Weighted) or self._weighted[output]:
+                self._check_weight(output, each)
+            self._rows[output][at].copy_(numerator.detach())
+
+    def _open(self, output: int, first: Tensor | Weighted) -> None:
+        """Make room for a batch."""
+        weight = _weight(first)
+        self._weighted[output] = isinstance(first, Weighted)
+        self.weights[output].append(weight)
+        block = torch.empty(self.n_coalitions, len(weight), dtype=torch.float64)
+        self.numerators[output].append(block)
+        self._rows[output] = block.unbind()
+
+    def _check_weight(self, output: int, measured: Tensor | Weighted) -> None:
+        """Refuse weights that depend on the coalition."""
+        weight = _weight(measured)
+        if not torch.equal(weight, self.weights[output][-1]):
+            raise EvaluationError(
+                f"metric {output + 1} of {self.n_outputs} weighed {len(weight)} examples otherwise than for the "
+                f"coalition before, wanted the same {len(self.weights[output][-1])} weights; let weights follow "
+                f"from "
+                "targets alone."
+            )
 
     def values(self, *, per_example: bool) -> Iterator[Tensor]:
         """Values [M, B] of every output, or their means [M]."""
@@ -262,3 +282,10 @@ class _Measurements:
                 yield torch.cat(numerators, dim=1) * (len(weight) / total)
             else:
                 yield torch.stack([block.sum(dim=1) for block in numerators]).sum(dim=0) / total
+
+
+def _weight(measured: Tensor | Weighted) -> Tensor:
+    """Weights [b] of the examples; all 1 where a metric says nothing of them."""
+    if isinstance(measured, Weighted):
+        return measured.weight.detach().to("cpu", torch.float64)
+    return torch.ones(measured.shape, dtype=torch.float64)
