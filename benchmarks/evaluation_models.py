@@ -52,7 +52,8 @@ class Case:
     """(inputs, weights, skip) -> logits: written by hand, skipping what is off or multiplying it by 0."""
     parts: list[Part]
     kind: str
-    """"exportable", "eager", "tiny" or "worst"."""
+    """Bound by arithmetic: "exportable" or "eager"; nothing to share: "worst"; bound by dispatch: "tiny", and "small
+    eager" where sharing by a graph is not to be had."""
 
 
 class Block(nn.Module):
@@ -301,7 +302,7 @@ def branches(width: int, n_examples: int, *, looks: bool) -> Case:
     return Case(model, ["branches.*"], "zero", (inputs, labels), model.by_hand, parts, "worst")
 
 
-def hugging_face(width: int, n_blocks: int, n_examples: int, length: int) -> Case:
+def hugging_face(width: int, n_blocks: int, n_examples: int, length: int, *, kind: str) -> Case:
     """GPT-2 made from a configuration, with its cache on, so that it cannot be exported."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -335,7 +336,7 @@ def hugging_face(width: int, n_blocks: int, n_examples: int, length: int) -> Cas
     parts += [Part(lambda block=block: block(stream), at, tuple(range(at))) for at, block in enumerate(body.h)]
     end = tuple(range(n_blocks))
     parts.append(Part(lambda: measure(model.lm_head(body.ln_f(stream)), labels), None, end))
-    return Case(model, ["transformer.h.*"], "identity", (inputs, labels), by_hand, parts, "eager")
+    return Case(model, ["transformer.h.*"], "identity", (inputs, labels), by_hand, parts, kind)
 
 
 def cases() -> dict[str, tuple[Callable[[], Case], str]]:
@@ -352,10 +353,11 @@ def cases() -> dict[str, tuple[Callable[[], Case], str]]:
             lambda: convolutional(32, 8, 64, hosts=False, kind="eager", block=Branching), "all of 8",
         ),
         "MLP that looks": (lambda: multilayer(256, 12, 256, kind="eager", block=Branching), "96 pairs"),
-        "GPT-2 with cache": (lambda: hugging_face(64, 8, 32, 16), "all of 8"),
+        "GPT-2 with cache": (lambda: hugging_face(192, 8, 16, 32, kind="eager"), "all of 8"),
+        "small GPT-2 with cache": (lambda: hugging_face(64, 8, 32, 16, kind="small eager"), "all of 8"),
         "tiny CNN": (lambda: convolutional(4, 8, 8, hosts=False, kind="tiny"), "all of 8"),
         "tiny MLP": (lambda: multilayer(16, 8, 16, kind="tiny"), "all of 8"),
-        "tiny MLP that looks": (lambda: multilayer(16, 8, 16, kind="tiny eager", block=Branching), "all of 8"),
+        "tiny MLP that looks": (lambda: multilayer(16, 8, 16, kind="small eager", block=Branching), "all of 8"),
         "branches": (lambda: branches(512, 64, looks=False), "all of 8"),
         "branches that look": (lambda: branches(512, 64, looks=True), "all of 8"),
     }  # fmt: skip

@@ -27,7 +27,7 @@ from accredit.models.switchable import SwitchableModel
 from accredit.models.value import ModelValue
 
 Masks = NDArray[np.bool_]
-MAX_BYTES = 1 << 28
+MAX_BYTES = 1 << 30
 FIRST_CALLS = 30
 """Most calls until a way is chosen: a job that is too short to earn it stays with the loop."""
 
@@ -121,6 +121,7 @@ def warmed(case: Case, masks: Tensor) -> Warm:
         times.append(seconds(lambda: value(masks)))
         if value.choice.chosen is not None:
             break
+    value(masks)  # a graph plans anew for the coalitions that the trial had left over
     return Warm(value, times[0], len(times), times[-1])
 
 
