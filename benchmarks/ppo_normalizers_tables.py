@@ -148,17 +148,26 @@ def observation_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def verdict(results: Mapping[str, Any]) -> dict[str, Any]:
-    """What was to be shown, each as the numbers decide it; differences at 95 % together by Holm, and one by one."""
+    """What was to be shown, each as the numbers decide it, None where nothing was measured.
+
+    Differences to the plain task at 95 %: all together (Holm), and how many of them one by one.
+    """
     plain = [row for row in results["against_theirs"] if row["variant"] == "plain"]
-    ours = [row for row in results["cells"] if row["normalizer"] == "accredit" and row["variant"] != "plain"]
-    adjusted = holm([row["final - plain"]["p"] for row in ours])
+    all_ours = [row for row in results["cells"] if row["normalizer"] == "accredit"]
+    ours = [row for row in all_ours if row["variant"] != "plain"]
     alone = [row["final - plain"]["p"] for row in ours]
     worst = [row["worst"]["accredit"] for row in results["observations"]]
+
+    def decide(facts: list[bool]) -> bool | None:
+        return all(facts) if facts else None
+
     return {
-        "no_worse_on_plain_tasks": all(row["final"]["high"] is not None and row["final"]["high"] >= 0 for row in plain),
-        "no_failure_of_ours": all(row["failed"] == 0 for row in results["cells"] if row["normalizer"] == "accredit"),
-        "observations_equal_to_1e-3": bool(worst) and all(value is not None and value <= 1e-3 for value in worst),
-        "variants_no_different_together": all(p is not None and p > 0.05 for p in adjusted),
+        "no_worse_on_plain_tasks": decide(
+            [row["final"]["high"] is not None and row["final"]["high"] >= 0 for row in plain]
+        ),
+        "no_failure_of_ours": decide([row["failed"] == 0 for row in all_ours]),
+        "observations_equal_to_1e-3": decide([value is not None and value <= 1e-3 for value in worst]),
+        "variants_no_different_together": decide([p is not None and p > 0.05 for p in holm(alone)]),
         "variants_no_different_one_by_one": sum(p is not None and p > 0.05 for p in alone),
         "variants": len(ours),
     }

@@ -125,6 +125,32 @@ def test_summary_pairs_by_seed_and_counts_failures():
     assert results["verdict"]["observations_equal_to_1e-3"]
 
 
+def test_verdict_is_what_the_numbers_say():
+    """[R35] Worse where the whole interval is below 0; different where p is; nothing where nothing was measured."""
+
+    def cell(variant, p, failed=0):
+        return {"normalizer": "accredit", "variant": variant, "failed": failed, "final - plain": {"p": p}}
+
+    results = {
+        "against_theirs": [{"variant": "plain", "final": {"high": -1.0}}, {"variant": "x", "final": {"high": None}}],
+        "cells": [cell("plain", 1.0), cell("x", 0.02), cell("y", 0.3, failed=1)],
+        "observations": [{"worst": {"accredit": 1e-3}}, {"worst": {"accredit": None}}],
+    }
+    assert ppo_normalizers_tables.verdict(results) == {
+        "no_worse_on_plain_tasks": False,
+        "no_failure_of_ours": False,
+        "observations_equal_to_1e-3": False,
+        "variants_no_different_together": False,
+        "variants_no_different_one_by_one": 1,
+        "variants": 2,
+    }
+    # .04 alone is a difference, the least of two together (.08) is none
+    results["cells"][1] = cell("x", 0.04)
+    assert ppo_normalizers_tables.verdict(results)["variants_no_different_together"] is True
+    nothing = ppo_normalizers_tables.verdict({"against_theirs": [], "cells": [], "observations": []})
+    assert [nothing[key] for key in list(nothing)[:4]] == [None] * 4
+
+
 def test_page_tells_failures_and_differences(tmp_path):
     """[R35] Numbers with intervals, dashes where nothing is known, the reason of each failure; and a picture."""
     results = made_up_results()
