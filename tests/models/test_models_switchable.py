@@ -250,3 +250,19 @@ def test_a_module_that_writes_to_its_input_is_off_by_what_it_was_given(off):
     inputs = torch.tensor([[-2.0, 2.0]])
     assert SwitchableModel(model, ["0"], off=off)(inputs.clone(), weights=[0.0]).tolist() == [[-2.0, 2.0]]
     assert SwitchableModel(model, ["0"], off=off)(inputs.clone(), weights=[0.5]).tolist() == [[-1.0, 2.0]]
+
+
+@pytest.mark.parametrize("given", [torch.arange(12.0).view(2, 6)[:, 3:], torch.ones(3).expand(2, 3), torch.ones(0, 3)])
+def test_a_function_of_the_input_gets_it_with_its_strides(given):
+    """A sum over other strides may round otherwise, and ways that share work give the input itself."""
+    seen = []
+
+    def half(inputs, output):
+        seen.append(inputs)
+        return output * 0.5
+
+    switchable = SwitchableModel(nn.Sequential(nn.Linear(3, 3)).eval(), ["0"], off=half)
+    switchable(given, weights=[0.0])
+    assert seen[0].stride() == given.stride()
+    assert torch.equal(seen[0], given)
+    assert seen[0].data_ptr() != given.data_ptr() or not given.numel()

@@ -196,8 +196,17 @@ def first_tensor(arguments: Arguments) -> Tensor:
 
 def copied(arguments: Arguments) -> Arguments:
     """The same arguments with tensors of their own."""
-    args, kwargs = pytree.tree_map_only(Tensor, Tensor.clone, arguments)
+    args, kwargs = pytree.tree_map_only(Tensor, _twin, arguments)
     return args, kwargs
+
+
+def _twin(tensor: Tensor) -> Tensor:
+    """A copy with the strides of the tensor, for a sum over other strides may round otherwise."""
+    copy = tensor.clone()
+    if tensor.layout is not torch.strided or copy.stride() == tensor.stride() or not copy.numel():
+        return copy
+    extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.as_strided((extent,), (1,)).clone().as_strided(tensor.shape, tensor.stride())
 
 
 def template_of(output: Any) -> Template | None:
