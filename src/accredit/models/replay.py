@@ -30,7 +30,7 @@ from accredit.models.replay_keys import UNKEYABLE
 from accredit.models.replay_mode import ReplayMode, Rules
 from accredit.models.replay_modules import Effects, Part, attributes_watched, forwards_replaced, parts_without_players
 from accredit.models.replay_recorder import MISSING, Call, Recorder
-from accredit.models.replay_store import NotReplayable, Store
+from accredit.models.replay_store import NotReplayable, Store, Value
 
 if TYPE_CHECKING:
     from accredit.models.switchable import SwitchableModel
@@ -112,6 +112,8 @@ class _Passes:
         """How many values are being computed, within which nothing may ask for the weights."""
         self._parts: dict[int, Part] = {}
         self._containers = containers(self.model)
+        self._tags: dict[tuple[Value, int], Value] = {}
+        self._bases: dict[Value, Value] = {}
 
     def meet_constants(self, batch: Any) -> None:
         """Know what is the same in every pass: the input, and all tensors that hang on the model."""
@@ -224,7 +226,7 @@ class _Passes:
             raise self.mode.refused
         part = self._parts[id(each.module)]
         if part.stepwise or not self.mode.active:
-            return output_at(weight, each, args, kwargs)
+            return self._step_by_step(weight, each, args, kwargs)
         call, found = self._asked((part, weight), args, kwargs, 1 << each.player)
         if found is not MISSING:
             return found
@@ -233,7 +235,32 @@ class _Passes:
         if part.opaque or (part.checked and call != UNKEYABLE):
             with self.mode.passive():
                 return output_at(weight, each, args, kwargs)
-        return output_at(weight, each, args, kwargs)
+        return self._step_by_step(weight, each, args, kwargs)
+
+    def _step_by_step(self, weight: float, each: SwitchedModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What a switched module gives at a weight, of which each call is looked at.
+
+        No call in it has the weight among its arguments, so that what follows must be told that it depends on the
+        player: it would be kept until the last pass.
+        """
+        output = output_at(weight, each, args, kwargs)
+        with torch._C.DisableTorchFunction():
+            given = [leaf for leaf in (*args, *kwargs.values()) if isinstance(leaf, Tensor)]
+            passed_on = [known.value for leaf in given if (known := self.store.known_of(leaf)) is not None]
+            for leaf in pytree.tree_leaves(output):
+                known = self.store.known_of(leaf) if isinstance(leaf, Tensor) else None
+                if known is not None and not known.memory.constant and known.value not in passed_on:
+                    known.value = self._tagged(known.value, each.player)
+        return output
+
+    def _tagged(self, value: Value, player: int) -> Value:
+        """The same numbers, known to depend on a player: the zeros of one player are not those of another."""
+        base = self._bases.get(value, value)
+        tagged = self._tags.get((base, player))
+        if tagged is None:
+            tagged = self._tags[base, player] = Value(base.players | 1 << player)
+            self._bases[tagged] = base
+        return tagged
 
     def _value_at(self, weight: float, each: SwitchedModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a switched module gives at a weight."""
