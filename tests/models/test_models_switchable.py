@@ -2,7 +2,9 @@
 
 import copy
 import pickle
+import random
 
+import numpy as np
 import pytest
 import torch
 from model_zoo import Residual, mlp_block, multilayer, nested, vectors
@@ -10,6 +12,7 @@ from torch import nn
 
 from accredit.errors import InvalidArgument, UnknownName
 from accredit.models.component import Component
+from accredit.models.off import Resample
 from accredit.models.switchable import SwitchableModel
 
 
@@ -68,9 +71,9 @@ def test_off_means_what_its_kind_says(inputs):
 def test_a_weight_between_blends_linearly(model, inputs):
     """off + w (on - off), and the ends are on and off to the bit."""
     switchable = SwitchableModel(model, ["blocks.3"])
-    on, half, off = (switchable(inputs, weights=[weight]) for weight in (1.0, 0.5, 0.0))
+    on, some, off = (switchable(inputs, weights=[weight]) for weight in (1.0, 0.25, 0.0))
     assert torch.equal(on, model(inputs))
-    torch.testing.assert_close(half, (on + off) / 2, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(some, 0.25 * on + 0.75 * off, rtol=1e-5, atol=1e-6)
 
 
 def test_of_nested_players_the_outer_one_decides_first(inputs):
@@ -266,3 +269,180 @@ def test_a_function_of_the_input_gets_it_with_its_strides(given):
     assert seen[0].stride() == given.stride()
     assert torch.equal(seen[0], given)
     assert seen[0].data_ptr() != given.data_ptr() or not given.numel()
+
+
+def test_what_is_made_up_for_a_module_follows_its_input():
+    """[R14] Zeros of the type, of the constants and of the numbers of this call, not of an earlier one."""
+
+    class Repeats(nn.Module):
+        def forward(self, given, times=1):
+            return given.repeat(1, times)
+
+    class Calls(nn.Module):
+        def __init__(self, part) -> None:
+            super().__init__()
+            self.part = part
+
+        def forward(self, given, **more):
+            return self.part(given, **more)
+
+    class Positive(nn.Module):
+        def forward(self, given):
+            return given[given > 0]
+
+    given = torch.ones(2, 3)
+    plain = SwitchableModel(Calls(Repeats()).eval(), ["part"])
+    for weight in (1.0, 0.0):
+        assert plain(given, weights=[weight], times=1).shape == (2, 3)
+        assert plain(given, weights=[weight], times=2).shape == (2, 6)
+        assert plain(given.double(), weights=[weight]).dtype == torch.float64
+        assert plain(given, weights=[weight]).dtype == torch.float32
+    chosen = SwitchableModel(Calls(Positive()).eval(), ["part"])
+    few, many = torch.tensor([1.0, -1.0, -1.0]), torch.tensor([1.0, 1.0, -1.0])
+    assert (len(chosen(few, weights=[1.0])), len(chosen(many, weights=[1.0]))) == (1, 2)
+    assert chosen(few, weights=[0.0]).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("off", ["identity", "mean"])
+def test_what_takes_the_place_of_an_output_may_be_written_to(off):
+    """[R14] Neither the input that others read nor the mean changes by it."""
+
+    class Writes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = nn.Identity()
+
+        def forward(self, given):
+            return torch.stack([self.part(given).mul_(2.0), given])
+
+    given = torch.tensor([[1.0], [3.0]], dtype=torch.float64)
+    model = nn.Sequential(nn.Identity(), Writes()).eval()
+    switchable = SwitchableModel(model, ["1.part"], off=off, reference=[given.clone()])
+    off_value = [4.0, 4.0]  # twice the mean, which the module that writes has doubled while it was taken
+    switchable.switched[0].means[:] = [torch.tensor([[2.0]], dtype=torch.float64)]
+    switchable(given[:1].clone(), weights=[1.0])
+    for n_examples in (1, 2, 1, 2):
+        batch = given[:n_examples].clone()
+        found = switchable(batch, weights=[0.0])[0].flatten().tolist()
+        assert found == ([2.0, 6.0] if off == "identity" else off_value)[:n_examples]
+        if off == "identity":
+            assert torch.equal(batch, given[:n_examples])
+
+
+def test_of_several_outputs_the_first_is_replaced_and_indices_are_those_of_this_input():
+    """Identity: further tensors are zeros; a function: they stay; indices are computed and kept."""
+
+    class Several(nn.Module):
+        def forward(self, given):
+            return 2.0 * given, 3.0 * given, given.argmax(dim=1)
+
+    class Pair(nn.Module):
+        def forward(self, given):
+            return 2.0 * given, 3.0 * given
+
+    given, other = torch.tensor([[1.0, 2.0]]), torch.tensor([[2.0, 1.0]])
+    for kind, first, second in (
+        ("identity", [[1.0, 2.0]], [[0.0, 0.0]]),
+        (lambda given, output: given + output, [[3.0, 6.0]], [[3.0, 6.0]]),
+        ("zero", [[0.0, 0.0]], [[0.0, 0.0]]),
+    ):
+        for module in (Several(), Pair()):
+            switchable = SwitchableModel(nn.Sequential(module).eval(), ["0"], off=kind)
+            switchable(other, weights=[1.0])
+            found = switchable(given, weights=[0.0])
+            assert [found[0].tolist(), found[1].tolist()] == [first, second]
+            assert [each.tolist() for each in found[2:]] == [[1]] * (len(found) - 2)
+
+
+def test_resampling_follows_its_seed():
+    """One cycle through all examples, another one for another seed, and no plain shift."""
+    orders = [Resample(seed).order(50) for seed in range(3)]
+    for order in orders:
+        assert order.sort().values.tolist() == list(range(50))
+        shift = (order - torch.arange(50)) % 50
+        assert len(shift.unique()) > 10
+    assert not torch.equal(orders[0], orders[1])
+    assert not torch.equal(orders[1], orders[2])
+
+
+def test_a_component_in_a_mapping_keeps_its_own_kind_and_a_path_twice_is_one_module(model, inputs):
+    """The rest is off by the kind of the model."""
+    own = Component(name="unused", paths=("blocks.0", "blocks.[0]"), off="identity")
+    switchable = SwitchableModel(model, {"first": own, "last": "blocks.3"}, off="zero")
+    assert switchable.players == ("first", "last")
+    assert [each.path for each in switchable.switched] == ["blocks.0", "blocks.3"]
+    stream = model.stem(inputs)
+    stream = stream + stream
+    for block in model.blocks[1:3]:
+        stream = stream + block(stream)
+    assert torch.equal(switchable(inputs, weights=[0.0, 0.0]), model.head(stream))
+
+
+def test_the_fast_path_of_attention_does_not_go_around_a_switch():
+    """[R14] It is off while a model is evaluated, and on again afterwards."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+    model = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False).eval()
+    given = torch.randn(2, 3, 6)
+    assert torch.backends.mha.get_fastpath_enabled()
+    with torch.no_grad():
+        found = SwitchableModel(model, ["layers.0.linear2"])(given, weights=[0.0])
+        assert torch.backends.mha.get_fastpath_enabled()
+        inner = model.layers[0]
+        attended = inner.norm1(given + inner.self_attn(given, given, given, need_weights=False)[0])
+        torch.testing.assert_close(found, inner.norm2(attended))
+
+
+def test_a_pass_leaves_no_trace():
+    """[R14] Modes of parts, new attributes and the generators of torch, NumPy and Python."""
+
+    class Busy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part, self.drop, self.seen = nn.Linear(3, 3), nn.Dropout(0.5), [1]
+
+        def forward(self, given):
+            self.found = torch.rand(1).item() + float(np.random.rand()) + random.random()  # noqa: NPY002
+            self.seen.append(2)
+            assert not self.drop.training
+            return self.drop(self.part(given))
+
+    model = Busy().eval()
+    model.drop.train()
+
+    def state():
+        numpy = np.random.get_state()  # noqa: NPY002
+        return torch.get_rng_state().tolist(), numpy[1].tolist(), numpy[2:], random.getstate()
+
+    before = state()
+    assert not SwitchableModel(model, ["part"])(torch.ones(1, 3), weights=[1.0]).requires_grad
+    assert state() == before
+    assert (model.training, model.drop.training, model.seen) == (False, True, [1])
+    assert not hasattr(model, "found")
+
+
+def test_a_model_that_compiles_itself_is_not_compiled_while_it_is_switched():
+    """[R14] Compiled code would not meet the switch; afterwards the model is compiled as before."""
+    compiled = []
+
+    def backend(graph, _inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, given):
+            return self.last(self.first(given))
+
+    model = Two().eval()
+    model.compile(backend=backend)
+    call, given = model._compiled_call_impl, torch.ones(1, 3)
+    found = SwitchableModel(model, ["first"])(given, weights=[0.0])
+    assert torch.equal(found, model.last(torch.zeros(1, 3)))
+    assert not compiled
+    assert model._compiled_call_impl is call
+    model(given)
+    assert compiled
