@@ -155,7 +155,7 @@ def test_every_kind_of_off_and_blends_are_shared_rightly(name, off, way):
     switchable = SwitchableModel(model, components, off=kind, reference=case.batches())
     generator = torch.Generator().manual_seed(3)
     n_players = len(switchable.players)
-    rows = torch.randint(0, 3, (12, n_players), generator=generator) / 2
+    rows = torch.randint(0, 5, (12, n_players), generator=generator) / 4
     masks = torch.cat([torch.ones(1, n_players), torch.zeros(1, n_players), rows])
     values = {}
     for sharing in ("loop", way):
