@@ -15,11 +15,12 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from accredit.errors import InvalidArgument, StateMismatch
+from accredit.models.contents import contents, strided_parts, with_tensors
 
 Batches: TypeAlias = "Iterable[Any] | Callable[[], Iterable[Any]]"
 """A DataLoader, a list, or a function that returns an iterable over the same batches at every call."""
@@ -61,6 +62,17 @@ class ForwardPass:
         return self.forward(self.model, self.batch)
 
 
+@dataclass(frozen=True)
+class OnCopies:
+    """A way to call a model that writes into its inputs: every pass gets inputs of its own."""
+
+    forward: Forward
+
+    def __call__(self, model: nn.Module, batch: Any) -> Any:
+        """One pass on a copy of the batch."""
+        return self.forward(model, with_tensors(Tensor.clone, batch))
+
+
 @dataclass(eq=False)
 class CheckedBatches:
     """Batches that must be the same in every pass; the first pass sets what they are."""
@@ -85,13 +97,21 @@ class CheckedBatches:
             StateMismatch: another number of batches, or other contents, than in the first pass.
         """
         given = self.source() if callable(self.source) else self.source
-        if iter(given) is given and not callable(self.source):
+        try:
+            iterator = iter(given)
+        except TypeError as error:
+            returned = "returned" if callable(self.source) else "is"
+            raise InvalidArgument(
+                f"`batches` {returned} a {type(given).__name__}, wanted batches to go through; pass a list, a "
+                "DataLoader, or a function that returns an iterable."
+            ) from error
+        if iterator is given and not callable(self.source):
             raise InvalidArgument(
                 f"`batches` is a {type(given).__name__}, which can be gone through only once, wanted batches for many "
                 "passes; pass a list, a DataLoader, or a function that returns a new iterator."
             )
         sums: list[int] = []
-        for number, batch in enumerate(given):
+        for number, batch in enumerate(iterator):
             sums.append(checksum(batch))
             if self.sums and (number >= len(self.sums) or sums[-1] != self.sums[number]):
                 raise StateMismatch(
@@ -113,18 +133,22 @@ class CheckedBatches:
 
 def moved(batch: Any, device: torch.device) -> Any:
     """A batch with every tensor on the device."""
-    return pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device), batch)
+    return with_tensors(lambda tensor: tensor.to(device), batch)
 
 
 def checksum(batch: Any) -> int:
-    """CRC-32 over the bytes, shapes and types of every tensor, and the text of what is no tensor."""
+    """CRC-32 over the bytes, shapes and types of every tensor and array, and the text of other plain contents."""
     total = 0
-    for leaf in pytree.tree_leaves(batch):
+    for leaf in contents(batch):
         if isinstance(leaf, Tensor):
-            total = zlib.crc32(f"{tuple(leaf.shape)} {leaf.dtype}".encode(), total)
-            plain = leaf.detach().cpu().contiguous()
-            if plain.numel():
-                total = zlib.crc32(plain.view(-1).view(torch.uint8).numpy().data, total)
+            for part in strided_parts(leaf):
+                total = zlib.crc32(f"{tuple(part.shape)} {part.dtype}".encode(), total)
+                plain = part.cpu().contiguous()
+                if plain.numel():
+                    total = zlib.crc32(plain.view(-1).view(torch.uint8).numpy().data, total)
+        elif isinstance(leaf, np.ndarray) and not leaf.dtype.hasobject:
+            total = zlib.crc32(f"{leaf.shape} {leaf.dtype}".encode(), total)
+            total = zlib.crc32(leaf.tobytes(), total)
         elif isinstance(leaf, str | int | float | bool | bytes) or leaf is None:
             total = zlib.crc32(repr(leaf).encode(), total)
     return total

@@ -40,12 +40,21 @@ class Component:
 
     def __post_init__(self) -> None:
         """Refuse a component that switches nothing, or in two ways."""
+        _check_texts(self.paths, f"`paths` of {self.name!r}")
         if bool(self.paths) == (self.set_weight is not None):
             raise InvalidArgument(
                 f"`Component` {self.name!r} has {len(self.paths)} paths and "
                 f"{'a' if self.set_weight else 'no'} `set_weight`, wanted either of them; pass module paths, or a "
                 "function of the weight."
             )
+
+
+def _check_texts(paths: object, what: str) -> None:
+    """Refuse anything but a sequence of texts: a text alone would be taken letter by letter."""
+    if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
+        raise InvalidArgument(
+            f"{what} is {paths!r}, wanted the paths of modules as texts in a tuple; pass for example ('layer1',)."
+        )
 
 
 ComponentLike: TypeAlias = "str | Component"
@@ -78,6 +87,10 @@ def resolve(model: nn.Module, components: Components, *, off: OffLike) -> tuple[
         UnknownName: a path or glob that leads nowhere; the nearest paths are suggested.
         InvalidArgument: no component, a name twice, or a module in two components.
     """
+    if not isinstance(model, nn.Module):
+        raise InvalidArgument(
+            f"`model` is a {type(model).__name__}, wanted an nn.Module, whose parts have paths; pass the module itself."
+        )
     paths = _module_paths(model)
     resolved = tuple(_resolve(component, paths, off=off) for component in _listed(components, paths))
     if not resolved:
@@ -98,17 +111,31 @@ def _listed(components: Components, paths: Mapping[str, nn.Module]) -> list[Comp
     if isinstance(components, str):
         components = [components]
     if isinstance(components, Mapping):
-        return [_named(name, what) for name, what in components.items()]
+        return [_named(name, what, paths) for name, what in components.items()]
+    if not isinstance(components, list | tuple):
+        raise InvalidArgument(
+            f"`components` is a {type(components).__name__}, wanted a list of paths, or a mapping from names to paths; "
+            "pass for example ['blocks.*']."
+        )
     listed: list[Component] = []
     for component in components:
         if isinstance(component, Component):
             listed.append(component)
+        elif not isinstance(component, str):
+            raise InvalidArgument(_no_path(component, paths))
         else:
             listed.extend(Component(name=path, paths=(path,)) for path in _matches(component, paths))
     return listed
 
 
-def _named(name: str, what: Named) -> Component:
+def _no_path(what: object, paths: Mapping[str, nn.Module]) -> str:
+    """Why something is no component; a module is told its path."""
+    path = next((path for path, module in paths.items() if module is what), None)
+    hint = f"pass {path!r}" if path is not None else "pass a path such as 'blocks.0', or a Component"
+    return f"`components` has a {type(what).__name__}, wanted the path of a module; {hint}."
+
+
+def _named(name: str, what: Named, paths: Mapping[str, nn.Module]) -> Component:
     """The component of one item of a mapping."""
     if isinstance(what, Component):
         return Component(name=name, paths=what.paths, set_weight=what.set_weight, off=what.off)
@@ -116,6 +143,9 @@ def _named(name: str, what: Named) -> Component:
         return Component(name=name, paths=(what,))
     if isinstance(what, Sequence):
         return Component(name=name, paths=tuple(what))
+    if isinstance(what, nn.Module) or not callable(what):
+        # a module can be called too, but not with a weight
+        raise InvalidArgument(_no_path(what, paths))
     return Component(name=name, set_weight=what)
 
 

@@ -106,9 +106,7 @@ class SwitchedModule:
         if isinstance(self.off, Identity):
             tensors = [self._copied_input(shapes[0], arguments), *(shape.zeros() for shape in shapes[1:])]
         elif isinstance(self.off, Mean):
-            tensors = [
-                mean.to(shape.dtype).expand(shape.shape).clone() for mean, shape in zip(self.means, shapes, strict=True)
-            ]
+            tensors = [self._mean(number, shape) for number, shape in enumerate(shapes)]
         else:
             tensors = [shape.zeros() for shape in shapes]
         replaced = iter(tensors)
@@ -143,10 +141,21 @@ class SwitchedModule:
         if isinstance(self.off, ByFunction):
             return self._by_function(self.off, arguments, tensor) if number == 0 else tensor
         if isinstance(self.off, Mean):
-            return self.means[number].to(tensor.dtype).expand(tensor.shape).clone()
+            return self._mean(number, TensorShape.of(tensor))
         if isinstance(self.off, Identity) and number == 0:
             return self._copied_input(TensorShape.of(tensor), arguments)
         return torch.zeros_like(tensor)
+
+    def _mean(self, number: int, shape: TensorShape) -> Tensor:
+        """The mean of the `number`-th tensor, for every example."""
+        shapes = [tuple(mean.shape[1:]) for mean in self.means]
+        if number >= len(shapes) or shapes[number] != tuple(shape.shape[1:]) or not len(shape.shape):
+            raise InvalidArgument(
+                f"`off='mean'` of {self.path!r} got an output of shape {tuple(shape.shape)}, but the mean over "
+                f"`reference` has {shapes} beside the examples, wanted equal shapes; pass a reference like the "
+                "batches, or use another kind of off."
+            )
+        return self.means[number].to(shape.dtype).expand(shape.shape).clone()
 
     def _by_function(self, off: ByFunction, arguments: Arguments, tensor: Tensor) -> Tensor:
         """What the user's function gives, checked."""

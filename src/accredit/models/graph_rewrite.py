@@ -144,7 +144,9 @@ def _inner(node: fx.Node, target: fx.Graph, values: dict[fx.Node, Any], autocast
 
 
 def _check(node: fx.Node) -> None:
-    """Refuse what may differ from one run to the next, or is for its effect alone."""
+    """Refuse what may differ from one run to the next, is for its effect alone, or is in a memory of its own kind."""
+    if any(tensor.layout != torch.strided or tensor.is_nested for tensor in tensors_of(node)):
+        raise NotCapturable("it uses sparse or nested tensors")
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
         if node.op == "call_function" and node.target is not operator.getitem:
             raise NotCapturable(f"it uses {node.target}")

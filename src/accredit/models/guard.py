@@ -3,7 +3,7 @@
 What is looked after: train and eval mode of every module, attributes of modules (lists, dictionaries and sets among
 them by content), which parameters and buffers there are, the generators of torch (CPU and, where used, CUDA), NumPy and
 `random`, and the fast path of attention, which would go around gates. Gradients do not change, for none are computed.
-Buffers that a pass in eval mode writes to are found at the first passes and put back; see `inspection`.
+Buffers that a pass in eval mode writes to are put back; the first passes refuse most models that do, see `inspection`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+
+from accredit.models.compare import bit_equal
 
 
 @dataclass(frozen=True)
@@ -137,10 +139,33 @@ def _refill(container: Any, content: Any) -> None:
         container.update(content)
 
 
+@dataclass(frozen=True)
+class Buffers:
+    """The numbers in every buffer."""
+
+    values: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+
+    @staticmethod
+    def of(model: nn.Module) -> Buffers:
+        """As they are."""
+        return Buffers(tuple((buffer, buffer.detach().clone()) for buffer in model.buffers()))
+
+    def written(self) -> list[bool]:
+        """Which of them have other numbers now."""
+        return [not bit_equal(buffer, value) for buffer, value in self.values]
+
+    def restore(self) -> None:
+        """Put back the numbers of those that were written to."""
+        with torch.no_grad():
+            for (buffer, value), written in zip(self.values, self.written(), strict=True):
+                if written:
+                    buffer.copy_(value)
+
+
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, no gradients, no fast path inside; afterwards everything is as before."""
-    attributes, generators = Attributes.of(model), RandomState.now()
+    attributes, buffers, generators = Attributes.of(model), Buffers.of(model), RandomState.now()
     fast_path = torch.backends.mha.get_fastpath_enabled()
     modes = [(module, module.training) for module in model.modules()]
     try:
@@ -153,6 +178,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         attributes.restore()
+        buffers.restore()
         for module, mode in modes:
             module.training = mode
         generators.restore()

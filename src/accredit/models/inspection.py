@@ -12,15 +12,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from accredit.errors import InvalidArgument
-from accredit.models.batches import ForwardPass
+from accredit.models.batches import ForwardPass, OnCopies
 from accredit.models.compare import bit_equal
 from accredit.models.component import ResolvedComponent
+from accredit.models.contents import tensors_of, with_tensors
 from accredit.models.gate import SwitchedModule, gated
-from accredit.models.guard import Attributes, RandomState
+from accredit.models.guard import Attributes, Buffers, RandomState
 from accredit.models.switchable import SwitchableModel
 
 
@@ -34,6 +36,8 @@ class Inspection:
     """Whether a pass draws random numbers; every pass then begins with the same generators."""
     changed_attributes: tuple[str, ...]
     """Attributes that a pass changes and that are put back, without effect on the next pass."""
+    writes_inputs: bool
+    """Whether a pass writes into the tensors of its batch, so that every pass needs a copy of its own."""
 
 
 def inspect(switchable: SwitchableModel, forward: ForwardPass, later: Iterable[ForwardPass] = ()) -> Inspection:
@@ -51,7 +55,8 @@ def inspect(switchable: SwitchableModel, forward: ForwardPass, later: Iterable[F
     """
     model = switchable.model
     attributes = Attributes.of(model)
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    buffers, parameters = Buffers.of(model), _sums(model)
+    kept = with_tensors(Tensor.clone, forward.batch)
     first: dict[int, int] = {}
 
     def watch(each: SwitchedModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -68,26 +73,69 @@ def inspect(switchable: SwitchableModel, forward: ForwardPass, later: Iterable[F
             one = forward()
             draws = RandomState.now() != before
             before.restore()
+            writes_inputs = not bit_equal(forward.batch, kept)
+            if writes_inputs:
+                _put_back(forward.batch, kept)
+                forward = on_copies(forward)
+                one = forward()
+                before.restore()
             two = forward()
             before.restore()
             others = iter(later)
             while _uncalled(switchable, first) and (other := next(others, None)) is not None:
-                other()
+                (on_copies(other) if writes_inputs else other)()
                 before.restore()
         changed = attributes.changed()
-        _check_stateless(model, buffers, changed=changed, same=bit_equal(one, two))
+        _check_weights(model, parameters)
+        _check_stateless(model, buffers.written(), changed=changed, same=bit_equal(one, two))
     finally:
-        for buffer, value in buffers:
-            if not bit_equal(buffer, value):
-                buffer.copy_(value)
+        buffers.restore()
         attributes.restore()
     _check_called(switchable, first)
-    return Inspection(order=_order(switchable, first), draws=draws, changed_attributes=tuple(changed))
+    return Inspection(
+        order=_order(switchable, first),
+        draws=draws,
+        changed_attributes=tuple(changed),
+        writes_inputs=writes_inputs,
+    )
 
 
-def _check_stateless(model: nn.Module, buffers: list[tuple[Tensor, Tensor]], *, changed: list[str], same: bool) -> None:
+def on_copies(forward: ForwardPass) -> ForwardPass:
+    """The same pass, on a copy of the batch."""
+    return ForwardPass(forward.model, OnCopies(forward.forward), forward.batch)
+
+
+def _put_back(batch: Any, kept: Any) -> None:
+    """Give the tensors of a batch the numbers that they had."""
+    for tensor, value in zip(tensors_of(batch), tensors_of(kept), strict=True):
+        tensor.copy_(value)
+
+
+def _sums(model: nn.Module) -> list[int]:
+    """A number per parameter that tells whether it was written to: no copy, which might not fit into memory."""
+    integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    sums = []
+    for parameter in model.parameters():
+        plain = parameter.detach()
+        plain = torch.view_as_real(plain) if plain.is_complex() else plain
+        known = plain.layout == torch.strided and not isinstance(parameter, UninitializedParameter)
+        sums.append(int(plain.view(integers[plain.element_size()]).sum(dtype=torch.int64)) if known else 0)
+    return sums
+
+
+def _check_weights(model: nn.Module, before: list[int]) -> None:
+    """Refuse a model that writes to its weights."""
+    pairs = zip(model.named_parameters(), before, _sums(model), strict=True)
+    written = [name for (name, _), then, now in pairs if then != now]
+    if written:
+        raise InvalidArgument(
+            f"`model` writes to its parameters in forward ({', '.join(written[:3])}), wanted weights that stay as they "
+            "are; do it in training alone, or after the optimizer's step."
+        )
+
+
+def _check_stateless(model: nn.Module, written: list[bool], *, changed: list[str], same: bool) -> None:
     """Refuse a model whose second pass differs from its first."""
-    written = [not bit_equal(buffer, value) for buffer, value in buffers]
     if same and not any(written):
         return
     names = [name for (name, _), moved in zip(model.named_buffers(), written, strict=True) if moved]
@@ -100,7 +148,19 @@ def _check_stateless(model: nn.Module, buffers: list[tuple[Tensor, Tensor]], *, 
 
 def _check_called(switchable: SwitchableModel, first: dict[int, int]) -> None:
     """Refuse a component none of whose modules was called."""
+    scripted = {
+        id(part)
+        for module in switchable.model.modules()
+        if isinstance(module, torch.jit.ScriptModule)
+        for part in module.children()
+    }
     for component in _uncalled(switchable, first):
+        if any(id(module) in scripted for module in component.modules):
+            raise InvalidArgument(
+                f"`components` has {component.name!r} ({', '.join(component.paths)}) inside a torch.jit script, which "
+                "runs as one, wanted modules that are called by Python; name the script, or pass the model it was "
+                "made of."
+            )
         raise InvalidArgument(
             f"`components` has {component.name!r} ({', '.join(component.paths)}), which the model did not call on any "
             "batch, wanted modules that take part; its parent may use its parameters without calling it: name the "

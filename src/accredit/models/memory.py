@@ -15,7 +15,11 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     # the CPU allocator raises a plain RuntimeError
-    return isinstance(error, RuntimeError) and ("not enough memory" in str(error) or "out of memory" in str(error))
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _TEXTS)
+
+
+_TEXTS = ("not enough memory", "out of memory", "can't allocate memory", "Cannot allocate memory")
+"""As allocators on the CPU say it, by platform."""
 
 
 @contextmanager

@@ -145,11 +145,31 @@ def _wanted(target: Any, metric: str) -> Tensor:
 
 
 def _log_loss(output: Any, target: Any) -> Tensor:
-    return functional.cross_entropy(_precise(output), _wanted(target, "log_loss"), reduction="none")
+    logits = _precise(output)
+    return functional.cross_entropy(logits, _classes(target, logits, "log_loss"), reduction="none")
 
 
 def _accuracy(output: Any, target: Any) -> Tensor:
-    return (main_tensor(output).argmax(dim=-1) == _wanted(target, "accuracy")).double()
+    logits = main_tensor(output)
+    return (logits.argmax(dim=-1) == _classes(target, logits, "accuracy")).double()
+
+
+def _classes(target: Any, logits: Tensor, metric: str, *, ignore: int = -100) -> Tensor:
+    """Indices of classes: integers in the shape of the logits without their last axis, all of them known."""
+    wanted = _wanted(target, metric)
+    if wanted.is_floating_point() or wanted.is_complex() or not logits.dim() or wanted.shape != logits.shape[:-1]:
+        raise InvalidArgument(
+            f"`{metric}` got a target of shape {tuple(wanted.shape)} and {wanted.dtype} for logits of shape "
+            f"{tuple(logits.shape)}, wanted indices of classes of shape {tuple(logits.shape[:-1])}; give such targets, "
+            "or a Metric with a function of your own."
+        )
+    unknown = wanted[(wanted != ignore) & ((wanted < 0) | (wanted >= logits.shape[-1]))]
+    if unknown.numel():
+        raise InvalidArgument(
+            f"`{metric}` got the class {int(unknown[0])} for logits of {logits.shape[-1]} classes, wanted 0 to "
+            f"{logits.shape[-1] - 1}; give the model an output for every class."
+        )
+    return wanted.long()
 
 
 @dataclass(frozen=True)
@@ -160,8 +180,9 @@ class _Recall:
 
     def __call__(self, output: Any, target: Any) -> Weighted:
         """Found examples of the class, over all of the class."""
-        of_class = _wanted(target, "class_recalls") == self.label
-        found = of_class & (main_tensor(output).argmax(dim=-1) == self.label)
+        logits = main_tensor(output)
+        of_class = _classes(target, logits, "class_recalls") == self.label
+        found = of_class & (logits.argmax(dim=-1) == self.label)
         return Weighted(found.double(), of_class.double())
 
 
@@ -177,6 +198,12 @@ class _TokenLogLoss:
         logits, tokens = _precise(output), _wanted(target, "token_log_loss")
         if self.next_token:
             logits, tokens = logits[:, :-1], tokens[:, 1:]
+        if logits.dim() != 3:
+            raise InvalidArgument(
+                f"`token_log_loss` got logits of shape {tuple(logits.shape)}, wanted (examples, tokens, classes); use "
+                "log_loss for one class per example."
+            )
+        tokens = _classes(tokens, logits, "token_log_loss", ignore=self.ignore)
         losses = functional.cross_entropy(
             logits.transpose(1, -1), tokens, ignore_index=self.ignore, reduction="none"
         ).double()

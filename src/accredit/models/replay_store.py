@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from accredit.models.replay_agreement import NEVER, Agreement
@@ -109,6 +110,8 @@ class Store:
         """Know a tensor that is the same in every pass."""
         known = self.known.get(id(tensor))
         if known is None or known.reference() is not tensor:
+            if tensor.layout != torch.strided or tensor.is_nested:
+                raise NotReplayable("the model or the batch holds sparse or nested tensors")
             memory = Memory(tensor.untyped_storage()._cdata, 0, constant=True)
             known = self.known[id(tensor)] = Known(tensor, Value(0), memory, Counter(tensor._version))
         return known

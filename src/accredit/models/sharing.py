@@ -333,17 +333,17 @@ class Choice:
         # all on, all off and each off: what stacks get wrong (examples that are mixed), they get wrong here
         trial: list[Weights] = [(1.0,) * n_players, (0.0,) * n_players]
         trial += [tuple(float(at != off) for at in range(n_players)) for off in range(min(n_players, 6))]
+        singles = list(self.loop.outputs(forward, trial))
         for size in STACK_SIZES:
             try:
                 found = list(Stack(self.switchable, size=size).outputs(forward, trial))
-                errors = map(largest_error, list(self.loop.outputs(forward, trial)), found)
-                worst = max(errors)
             except NotStackable as error:
                 return 0, str(error)
-            except Exception as error:
-                if not out_of_memory(error):
-                    raise
-                continue
+            except Exception as error:  # of foreign code, which single passes have just got through
+                if out_of_memory(error):
+                    continue
+                return 0, f"a pass over stacked batches failed ({type(error).__name__}: {error})"
+            worst = max(map(largest_error, singles, found))
             if worst > STACKED_TOLERANCE:
                 return 0, f"stacked outputs differ from single ones by {worst:.1e}"
             return size, ""

@@ -10,6 +10,7 @@ Axes: S coalitions of a stack, B examples.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from accredit.models.batches import ForwardPass
+from accredit.models.contents import tensors_of, unknown_holder, with_tensors
 from accredit.models.gate import SwitchedModule, Weights, gated, is_float
 from accredit.models.off import Resample
 
@@ -61,28 +63,33 @@ class Stack:
 
     def _repeated(self, batch: Any, n_examples: int) -> Any:
         """The batch S times, one after the other."""
+        _check_known(batch, "a batch")
 
         def repeat(tensor: Tensor) -> Tensor:
             if tensor.dim() and len(tensor) == n_examples:
                 return tensor.repeat(self.size, *[1] * (tensor.dim() - 1))
             return tensor
 
-        return pytree.tree_map_only(Tensor, repeat, batch)
+        return with_tensors(repeat, batch)
 
     def _parts(self, output: Any, n_examples: int) -> list[Any]:
         """The outputs of the coalitions of a stack."""
-        leaves, structure = pytree.tree_flatten(output)
-        parts: list[list[Any]] = [[] for _ in range(self.size)]
-        for leaf in leaves:
-            if isinstance(leaf, Tensor):
-                if not leaf.dim() or len(leaf) != self.size * n_examples:
-                    raise NotStackable(f"an output has the shape {tuple(leaf.shape)}, not one row per example")
-                pieces: Sequence[Any] = torch.split(leaf, n_examples)
-            else:
-                pieces = [leaf] * self.size
-            for part, piece in zip(parts, pieces, strict=True):
-                part.append(piece)
-        return [pytree.tree_unflatten(part, structure) for part in parts]
+        _check_known(output, "an output")
+        tensors = tensors_of(output)
+        for tensor in tensors:
+            if not tensor.dim() or len(tensor) != self.size * n_examples:
+                raise NotStackable(f"an output has the shape {tuple(tensor.shape)}, not one row per example")
+        parts = []
+        for at in range(self.size):
+            rows = slice(at * n_examples, (at + 1) * n_examples)
+            parts.append(with_tensors(operator.itemgetter(rows), output))
+        return parts
+
+
+def _check_known(value: Any, what: str) -> None:
+    """Refuse objects whose tensors cannot be exchanged."""
+    if (name := unknown_holder(value)) is not None:
+        raise NotStackable(f"{what} holds a {name}, which cannot be taken apart into examples")
 
 
 def examples_of(batch: Any) -> int:
@@ -91,9 +98,9 @@ def examples_of(batch: Any) -> int:
     Raises:
         NotStackable: there is no tensor with a first dimension.
     """
-    for leaf in pytree.tree_leaves(batch):
-        if isinstance(leaf, Tensor) and leaf.dim():
-            return len(leaf)
+    for tensor in tensors_of(batch):
+        if tensor.dim():
+            return len(tensor)
     raise NotStackable("a batch has no tensor with examples along its first dimension")
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from accredit.errors import InvalidArgument
 from accredit.models.batches import Batches, CheckedBatches, Forward, ForwardPass, default_forward
 from accredit.models.component import Components, ResolvedComponent, resolve
+from accredit.models.contents import with_tensors
 from accredit.models.gate import SwitchedModule, Weights, gated, is_float, switched_modules, weights_of
 from accredit.models.guard import untouched
 from accredit.models.loop import OneAfterAnother
@@ -154,7 +155,8 @@ class SwitchableModel:
 
         with self.evaluating(), gated(self.model, self.switched, add):
             for batch in CheckedBatches(reference, self.device):
-                self.forward(self.model, batch)
+                # a model that writes into its inputs writes into these
+                self.forward(self.model, with_tensors(Tensor.clone, batch))
         for each in self.switched:
             if id(each) in sums:
                 each.means = [total / counts[id(each)] for total in sums[id(each)]]

@@ -8,6 +8,7 @@ for results of parts that wait to be used again.
 
 from __future__ import annotations
 
+from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from accredit.attribution.output import Output
 from accredit.attribution.prepared import PreparedEvaluation, cut
 from accredit.attribution.protocols import FloatArray, MaskArray
 from accredit.errors import EvaluationError, InvalidArgument
-from accredit.models.batches import Batches, CheckedBatches, ForwardPass, default_target
+from accredit.models.batches import Batches, CheckedBatches, ForwardPass, OnCopies, default_forward, default_target
 from accredit.models.gate import Weights, weights_of
 from accredit.models.guard import RandomState
 from accredit.models.inspection import Inspection, inspect, reseeded
@@ -91,6 +92,11 @@ class ModelValue(PreparedEvaluation):
         per_example: bool = True,
         progress: PassProgress | None = None,
     ) -> None:
+        if not isinstance(metrics, list | tuple) or not all(isinstance(metric, Metric) for metric in metrics):
+            raise InvalidArgument(
+                f"`metrics` is {metrics!r}, wanted a list of metrics; pass for example [log_loss()], or "
+                "[Metric(Output(...), function)]."
+            )
         names = [metric.output.name for metric in metrics]
         if not names or len(set(names)) != len(names):
             raise InvalidArgument(
@@ -108,6 +114,8 @@ class ModelValue(PreparedEvaluation):
         self.choice = Choice(switchable, sharing=sharing, max_bytes=max_bytes)
         self.inspection: Inspection | None = None
         self.generators: RandomState | None = None
+        # made once, for graphs are kept by the function that calls the model
+        self._forward_on_copies = OnCopies(switchable.forward)
 
     @property
     def outputs(self) -> tuple[Output, ...]:
@@ -136,14 +144,14 @@ class ModelValue(PreparedEvaluation):
             StateMismatch: values of these numerics cannot be given.
         """
         with self.switchable.evaluating(), closing(self.batches.__iter__()) as batches, named_out_of_memory():
-            forward = self._forward_pass(next(batches))
+            batch = next(batches)
             if self.inspection is None:
                 later = (self._forward_pass(batch) for batch in batches)
-                self.inspection = inspect(self.switchable, forward, later)
+                self.inspection = inspect(self.switchable, self._forward_pass(batch), later)
                 if self.inspection.draws:
                     # one state for every pass, or a value would depend on what was evaluated before it and where
                     self.generators = RandomState.now()
-            return self.choice.begin(self._drawing_alike(forward), self.inspection, numerics)
+            return self.choice.begin(self._drawing_alike(self._forward_pass(batch)), self.inspection, numerics)
 
     def calls(self, masks: MaskArray, most: int) -> list[MaskArray]:
         """Masks [M, N] so that neighbours agree on the players that are executed first; all on in front."""
@@ -156,10 +164,15 @@ class ModelValue(PreparedEvaluation):
 
     def __call__(self, masks: Tensor) -> Mapping[str, Tensor]:
         """Values of masks [M, N], bool or weights from 0 to 1: per output [M, B], or [M] where not per example."""
-        given = masks.dtype == torch.bool or masks.is_floating_point()
-        if masks.dim() != 2 or masks.shape[1] != len(self.switchable.players) or not given:
+        given = isinstance(masks, Tensor) and (masks.dtype == torch.bool or masks.is_floating_point())
+        if not given or masks.dim() != 2 or masks.shape[1] != len(self.switchable.players) or not len(masks):
+            got = (
+                f"has the shape {tuple(masks.shape)} and {masks.dtype}"
+                if isinstance(masks, Tensor)
+                else (f"is a {type(masks).__name__}")
+            )
             raise InvalidArgument(
-                f"`masks` has the shape {tuple(masks.shape)} and {masks.dtype}, wanted bool, or weights, of shape "
+                f"`masks` {got}, wanted bool, or weights, of shape "
                 f"(coalitions, {len(self.switchable.players)}); pass a row per coalition and a column per player."
             )
         if self.inspection is None:
@@ -196,25 +209,21 @@ class ModelValue(PreparedEvaluation):
     def _measured(self, metric: Metric, output: Any, target: Any, coalition: Weights) -> Tensor | Weighted:
         """One metric of one output, checked."""
         value = metric.measure(output, target)
-        numerator = value.numerator if isinstance(value, Weighted) else value
-        if numerator.dim() != 1 or (isinstance(value, Weighted) and value.weight.shape != numerator.shape):
+        fault = _fault(value, len(target) if isinstance(target, Tensor) and target.dim() else None)
+        if fault:
             on = coalition_names(self.switchable.players, np.array(coalition) > 0)
-            raise EvaluationError(
-                f"metric {metric.output.name!r} returned the shape {tuple(numerator.shape)} for {on}, "
-                f"wanted one "
-                "number per example of the batch; reduce over everything but the examples."
-            )
-        if isinstance(target, Tensor) and target.dim() and len(numerator) != len(target):
-            on = coalition_names(self.switchable.players, np.array(coalition) > 0)
-            raise EvaluationError(
-                f"metric {metric.output.name!r} returned {len(numerator)} numbers for {on}, wanted "
-                f"{len(target)}, one per example of the batch; measure every example."
-            )
+            raise EvaluationError(f"metric {metric.output.name!r} returned {fault[0]} for {on}, wanted {fault[1]}.")
         return value
 
     def _forward_pass(self, batch: Any) -> ForwardPass:
         """The model on one batch."""
-        return ForwardPass(self.switchable.model, self.switchable.forward, batch)
+        if self.switchable.forward is default_forward and isinstance(batch, UserDict):
+            # what tokenizers give; a plain dictionary can be captured
+            batch = dict(batch)
+        copying = self.inspection is not None and self.inspection.writes_inputs
+        return ForwardPass(
+            self.switchable.model, self._forward_on_copies if copying else self.switchable.forward, batch
+        )
 
     def _drawing_alike(self, forward: ForwardPass) -> ForwardPass:
         """The pass, from the same random state every time where it draws."""
@@ -223,6 +232,25 @@ class ModelValue(PreparedEvaluation):
     def __getstate__(self) -> dict[str, Any]:
         """State for other processes: without the callback, which tells this one."""
         return {**self.__dict__, "progress": None}
+
+
+def _fault(value: object, n_examples: int | None) -> tuple[str, str] | None:
+    """What a metric returned and what was wanted of it; None where it is right.
+
+    Args:
+        value: what it returned.
+        n_examples: of the batch, where its target tells.
+    """
+    numerator = value.numerator if isinstance(value, Weighted) else value
+    if not isinstance(numerator, Tensor) or numerator.is_complex():
+        kind = str(numerator.dtype) if isinstance(numerator, Tensor) else f"a {type(value).__name__}"
+        return kind, "a tensor of real numbers, or Weighted; return one number per example"
+    if numerator.dim() != 1 or (isinstance(value, Weighted) and value.weight.shape != numerator.shape):
+        wanted = "one number per example of the batch; reduce over everything but the examples"
+        return f"the shape {tuple(numerator.shape)}", wanted
+    if n_examples is not None and len(numerator) != n_examples:
+        return f"{len(numerator)} numbers", f"{n_examples}, one per example of the batch; measure every example"
+    return None
 
 
 class _Measurements:
@@ -246,7 +274,14 @@ class _Measurements:
                 self._open(output, each)
             elif isinstance(each, Weighted) or self._weighted[output]:
                 self._check_weight(output, each)
-            self._rows[output][at].copy_(numerator.detach())
+            row = self._rows[output][at]
+            if len(numerator) != len(row):
+                # a copy would spread a single number over all examples
+                raise EvaluationError(
+                    f"metric {output + 1} of {self.n_outputs} returned {len(numerator)} numbers, wanted {len(row)} as "
+                    "for the coalition before; measure every example under every coalition."
+                )
+            row.copy_(numerator.detach())
 
     def _open(self, output: int, first: Tensor | Weighted) -> None:
         """Make room for a batch."""
