@@ -1,7 +1,7 @@
 # Needs python3.11 (or newer), make and pip; everything else goes into .venv.
 #   make run         the main job: grow hosts on digits, compare, report      (ARGS="--quick")
 #   make test        all tests that take seconds                              make test-long: the rest
-#   make bench-NAME  side by side with the neighbours: attribution, normalization, ppo-normalizers (ARGS="--quick")
+#   make bench-NAME  side by side with the neighbours: attribution, evaluation, normalization, ppo-normalizers (ARGS="--quick")
 #   make check       format, lint, strict types, layers, examples in docstrings
 #   make docs        the documentation, as HTML
 #   PIPFLAGS="--index-url ..." points pip elsewhere, for example at a CPU build of torch
@@ -13,7 +13,7 @@ PIP := $(BIN)/pip install --quiet $(PIPFLAGS) -c constraints.txt
 STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test test-long check docs bench-attribution bench-normalization bench-ppo-normalizers clean
+.PHONY: run test test-long check docs bench-attribution bench-evaluation bench-normalization bench-ppo-normalizers clean
 
 run: $(STAMP)-grow
 	$(BIN)/accredit grow $(ARGS)
@@ -38,6 +38,10 @@ docs: $(STAMP)-docs
 # Benchmarks make environments of their own for peers that do not go together with ours.
 bench-attribution: $(STAMP)-test
 	$(BIN)/python -m benchmarks.attribution $(ARGS)
+
+# many coalitions of a network; about 20 minutes on one core
+bench-evaluation: $(STAMP)-bench
+	$(BIN)/python -m benchmarks.evaluation $(ARGS)
 
 bench-normalization: $(STAMP)-test
 	$(BIN)/python -m benchmarks.normalization $(ARGS)

@@ -56,7 +56,8 @@ def run(*, seed: int, quick: bool, only: str) -> dict[str, object]:
         sys.stderr.write(f"{name}: {json.dumps(networks[name])}\n")
     result: dict[str, object] = dict(over_all(networks))
     if not only:
-        result["two_workers_share"] = two_workers(seed=seed, repetitions=repetitions)
+        workers = two_workers(seed=seed, repetitions=repetitions)
+        result["two_workers_share"], result["two_workers"] = workers["share"], workers
         result["memory"] = memory_rows(seed=seed, repetitions=repetitions)
     seconds = round(time.perf_counter() - started)
     result["networks"] = networks
