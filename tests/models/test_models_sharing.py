@@ -292,3 +292,51 @@ def test_what_was_asked_for_travels(way):
     value = ModelValue(SwitchableModel(multilayer().eval(), ["blocks.*"]), vectors(), [log_loss()], sharing=way)
     value(MASKS)
     assert pickle.loads(pickle.dumps(value)).choice.chosen.name == way
+
+
+def test_a_way_that_is_wrong_for_one_coalition_is_not_chosen(monkeypatch):
+    """[R10] All of the first coalitions are compared, not some."""
+    value, made = arranged(monkeypatch, SECONDS)
+    right = made["graph"].outputs
+
+    def wrong(forward, coalitions):
+        for number, output in enumerate(right(forward, coalitions)):
+            yield output * 2.0 if number == 5 else output
+
+    made["graph"].outputs = wrong
+    assert torch.equal(value(MASKS)["loss"], plain())
+    assert value.report.mechanism == "loop, replay"
+
+
+class Table(nn.Module):
+    """Adds a table that belongs to no example, through a module of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.table = nn.Linear(6, 3), nn.Linear(6, 3)
+
+    def forward(self, inputs, table):
+        return self.layer(inputs) + self.table(table).sum(dim=0)
+
+
+def test_what_is_no_example_is_not_stacked():
+    """[R10] Another length goes in as it is; a player that has no row per example is refused."""
+    torch.manual_seed(0)
+    batches = [(torch.randn(4, 6), torch.randn(5, 6), torch.tensor([0, 1, 2, 0]))]
+    model, masks = Table().eval(), torch.tensor([[True], [False]])
+    stacked, single = (
+        ModelValue(SwitchableModel(model, ["layer"]), batches, [log_loss()], sharing=way) for way in ("stack", "loop")
+    )
+    torch.testing.assert_close(stacked(masks)["loss"], single(masks)["loss"], rtol=1e-6, atol=1e-6)
+    refused = ModelValue(SwitchableModel(model, ["table"]), batches, [log_loss()], sharing="stack")
+    with pytest.raises(InvalidArgument, match=r"a switched module gives the shape \(5, 3\), not one row per example"):
+        refused(masks)
+
+
+def test_a_value_that_began_with_stacks_gives_exact_values_to_an_exact_matrix():
+    """[R10] The same object, asked for another matrix."""
+    value = ModelValue(SwitchableModel(multilayer().eval(), ["blocks.*"]), vectors(), [log_loss()])
+    assert value.begin("stack of 4") == "stack of 4"
+    assert value.begin("exact") == "exact"
+    assert torch.equal(value(MASKS)["loss"], plain())
+    assert "stack" not in value.report.mechanism

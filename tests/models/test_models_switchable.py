@@ -297,6 +297,11 @@ def test_what_is_made_up_for_a_module_follows_its_input():
         assert plain(given, weights=[weight], times=2).shape == (2, 6)
         assert plain(given.double(), weights=[weight]).dtype == torch.float64
         assert plain(given, weights=[weight]).dtype == torch.float32
+    fresh = SwitchableModel(Calls(Repeats()).eval(), ["part"])
+    fresh(given, weights=[1.0], times=1)
+    assert fresh(given, weights=[0.0], times=2).shape == (2, 6)
+    fresh(given, weights=[1.0])
+    assert fresh(given.double(), weights=[0.0]).dtype == torch.float64
     chosen = SwitchableModel(Calls(Positive()).eval(), ["part"])
     few, many = torch.tensor([1.0, -1.0, -1.0]), torch.tensor([1.0, 1.0, -1.0])
     assert (len(chosen(few, weights=[1.0])), len(chosen(many, weights=[1.0]))) == (1, 2)

@@ -1,7 +1,9 @@
 """Batches and metrics as a value function: what it measures, and what it refuses."""
 
 import itertools
+import random
 
+import numpy as np
 import pytest
 import torch
 from model_zoo import CLASSES, multilayer, vectors
@@ -11,6 +13,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from accredit import CounterfactualConfig, CounterfactualEngine, Output, attribute
 from accredit.errors import EvaluationError, InvalidArgument, StateMismatch
 from accredit.errors import OutOfMemory as OutOfMemoryRaised
+from accredit.models.batches import ForwardPass, checksum, default_forward, default_target
+from accredit.models.inspection import count_work
 from accredit.models.metrics import (
     Metric,
     Weighted,
@@ -381,3 +385,89 @@ def test_an_expert_may_be_called_on_a_later_batch_alone():
     losses = mixture(torch.tensor([[True, True], [True, False]]))["loss"]
     assert torch.equal(losses[0, :8], losses[1, :8])
     assert not (losses[0, 8:] == losses[1, 8:]).any()
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"inputs": torch.zeros(3, 4), "scale": 1.0},
+        {"inputs": torch.zeros(4, 3), "scale": 2.0},
+        {"inputs": torch.zeros(4, 3).int(), "scale": 1.0},
+    ],
+)
+def test_a_checksum_sees_shapes_types_and_constants(second):
+    """[R11] The bytes of the tensors are the same."""
+    assert checksum({"inputs": torch.zeros(4, 3), "scale": 1.0}) != checksum(second)
+
+
+def test_more_batches_than_in_the_first_pass_are_refused():
+    """[R11] They would be values of other examples."""
+    lengths = itertools.count()
+    growing = value(batches=lambda: vectors()[: 2 if next(lengths) >= 2 else 1])
+    growing(ALL)
+    with pytest.raises(StateMismatch, match="`batches` gave batch 1 with other contents than in the first pass"):
+        growing(ALL)
+
+
+@pytest.mark.parametrize("name", ["labels", "label", "targets", "target", "y"])
+def test_the_target_of_a_mapping_does_not_reach_the_model(name):
+    """Under each of its names."""
+    batch = {"input": torch.ones(2, 3), name: torch.zeros(2)}
+    assert default_forward(nn.Identity(), batch).shape == (2, 3)
+    assert default_target(batch) is batch[name]
+
+
+def test_a_buffer_that_every_pass_writes_to_is_named_though_the_output_is_the_same():
+    """[R14] What is counted there would count passes of the evaluation."""
+
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(6, CLASSES)
+            self.register_buffer("passes", torch.zeros(1))
+
+        def forward(self, inputs):
+            self.passes += 1.0
+            return self.layer(inputs)
+
+    model = Counts().eval()
+    with pytest.raises(InvalidArgument, match=r"`model` carries state from pass to pass \(passes\), wanted the same"):
+        ModelValue(SwitchableModel(model, ["layer"]), vectors(), [log_loss()])(ALL[:, :1])
+    assert model.passes.item() == 0.0
+
+
+def test_players_are_ordered_by_their_first_execution():
+    """Not by their columns, nor by the order of the modules of a group."""
+    players = {"late": ["blocks.3"], "wide": ["blocks.2", "blocks.0"], "early": ["blocks.1"]}
+    ordered = ModelValue(SwitchableModel(multilayer().eval(), players), vectors(), [log_loss()])
+    ordered.begin(None)
+    assert ordered.inspection.order == (1, 2, 0)
+    assert ordered.calls(np.eye(3, dtype=bool), 8)[0].tolist() == [
+        [False, True, False],
+        [False, False, True],
+        [True, False, False],
+    ]
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand, lambda: torch.rand(()).item()])
+def test_whoever_draws_is_evaluated_by_the_loop(draw):
+    """[R10] [R14] From torch, NumPy or Python: every pass from one state, and nothing shared."""
+
+    class Draws(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(6, CLASSES)
+
+        def forward(self, inputs):
+            return self.layer(inputs) * draw()
+
+    drawing = ModelValue(SwitchableModel(Draws().eval(), ["layer"]), vectors(), [log_loss()])
+    losses = drawing(torch.ones(2, 1, dtype=torch.bool))["loss"]
+    assert torch.equal(losses[0], losses[1])
+    assert drawing.report.reason == "a pass of the model draws random numbers"
+
+
+def test_a_view_is_no_work():
+    """One sum of six numbers, whatever views are taken before it."""
+    forward = ForwardPass(nn.Identity(), lambda model, batch: batch.view(3, 2).t() + 1.0, torch.ones(6))
+    assert count_work(forward).per_operation == 6.0
