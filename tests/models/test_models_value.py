@@ -471,3 +471,10 @@ def test_a_view_is_no_work():
     """One sum of six numbers, whatever views are taken before it."""
     forward = ForwardPass(nn.Identity(), lambda model, batch: batch.view(3, 2).t() + 1.0, torch.ones(6))
     assert count_work(forward).per_operation == 6.0
+
+
+def test_values_come_back_in_the_order_of_the_masks():
+    """[R10] Whatever the order in which coalitions are evaluated."""
+    masks = torch.tensor(list(itertools.product([True, False], repeat=4)))[torch.tensor([5, 9, 0, 3, 12, 7, 1])]
+    together = value(sharing="loop")(masks)["loss"]
+    assert torch.equal(together, torch.cat([value(sharing="loop")(mask[None])["loss"] for mask in masks]))
