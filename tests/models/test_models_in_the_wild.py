@@ -232,6 +232,64 @@ def test_a_model_that_writes_to_its_weights_is_refused():
         evaluated(Clipping(), [(X, Y)], "loop")
 
 
+def test_a_part_that_leaves_something_in_an_attribute_is_refused_where_it_is_read_while_off():
+    """[R10] Its value would depend on which coalition came before; a part that is computed while off is right."""
+
+    class Routed(nn.Linear):
+        def forward(self, x):
+            self.load = x.square().mean()
+            return super().forward(x)
+
+    class Mixture(TwoLayers):
+        def __init__(self):
+            super().__init__()
+            self.c = Routed(6, 6)
+            self.c.load = torch.zeros(())
+            self.eval()
+
+        def forward(self, x):
+            return super().forward(x) + self.c.load
+
+    model = Mixture()
+    with pytest.raises(InvalidArgument, match=r"reads what an earlier pass left in an attribute \(Routed.load\) while"):
+        evaluated(model, [(X, Y)], "auto")
+    assert model.c.load == 0
+    truth = plain_losses(model, lambda: model(X))
+    switchable = SwitchableModel(model, ["a", "c"], off=lambda given, output: output * 0)
+    for way in ("loop", "replay"):
+        assert torch.equal(ModelValue(switchable, [(X, Y)], [log_loss()], sharing=way)(BOTH)["loss"], truth)
+
+
+def test_a_model_that_differentiates_inside_is_not_replayed():
+    """[R2] What replay keeps has no history."""
+
+    class Score(TwoLayers):
+        def forward(self, x):
+            with torch.enable_grad():
+                given = x.detach().requires_grad_()
+                (slope,) = torch.autograd.grad(self.head(torch.tanh(self.a(given))).sum(), given)
+            return super().forward(x - slope)
+
+    switchable = SwitchableModel(Score(), ["a", "c"], off=lambda given, output: output * 0.5)
+    value = ModelValue(switchable, [(X, Y)], [log_loss()], sharing="replay")
+    with pytest.raises(InvalidArgument, match="does not work here: `forward` turns gradients on"):
+        value(BOTH)
+
+
+def test_a_model_whose_examples_meet_in_a_range_is_not_stacked():
+    """[R2] A resampled part keeps its numbers, so that only a blend shows that they are scaled by the whole batch."""
+
+    class Ranged(TwoLayers):
+        def forward(self, x):
+            hidden = self.c(self.a(x))
+            return self.head((hidden / hidden.abs().max() * 7).round() / 7)
+
+    switchable = SwitchableModel(Ranged(), ["a", "c"], off="resample")
+    value = ModelValue(switchable, [(X, Y)], [log_loss()], sharing="stack")
+    with pytest.raises(InvalidArgument, match="stacked outputs differ from single ones by"):
+        value(BOTH)
+
+
 def test_parts_of_a_script_are_refused_with_the_reason():
     """[R2]"""
     with pytest.warns(DeprecationWarning, match="torch.jit.script"):

@@ -6,7 +6,7 @@ pass, and its values would depend on the order of coalitions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,13 @@ from accredit.models.batches import ForwardPass, OnCopies
 from accredit.models.compare import bit_equal
 from accredit.models.component import ResolvedComponent
 from accredit.models.contents import tensors_of, with_tensors
-from accredit.models.gate import SwitchedModule, gated
+from accredit.models.gate import SwitchedModule, Weights, gated
 from accredit.models.guard import Attributes, Buffers, RandomState
+from accredit.models.loop import OneAfterAnother
 from accredit.models.switchable import SwitchableModel
+
+MOST_OFF = 6
+"""Players that are switched off one by one to see what they leave behind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,8 @@ def inspect(switchable: SwitchableModel, forward: ForwardPass, later: Iterable[F
                 (on_copies(other) if writes_inputs else other)()
                 before.restore()
         changed = attributes.changed()
+        if changed:
+            _check_left_behind(switchable, forward, attributes, before)
         _check_weights(model, parameters)
         _check_stateless(model, buffers.written(), changed=changed, same=bit_equal(one, two))
     finally:
@@ -98,6 +104,39 @@ def inspect(switchable: SwitchableModel, forward: ForwardPass, later: Iterable[F
         changed_attributes=tuple(changed),
         writes_inputs=writes_inputs,
     )
+
+
+def _check_left_behind(
+    switchable: SwitchableModel, forward: ForwardPass, attributes: Attributes, generators: RandomState
+) -> None:
+    """Refuse a model that reads from an attribute what a part left there, and the part is off.
+
+    Two passes of each coalition, one after a pass with all on, one as if it were the first, must agree.
+    """
+    n_players = len(switchable.players)
+    coalitions = [(0.0,) * n_players]
+    coalitions += [tuple(float(at != off) for at in range(n_players)) for off in range(min(n_players, MOST_OFF))]
+    loop = OneAfterAnother(switchable)
+    on = (1.0,) * n_players
+
+    def outputs(some: Sequence[Weights]) -> list[Any]:
+        found = []
+        for output in loop.outputs(forward, some):
+            generators.restore()
+            found.append(output)
+        return found
+
+    for coalition in coalitions:
+        attributes.restore()
+        (first,) = outputs([coalition])
+        attributes.restore()
+        _, second = outputs([on, coalition])
+        if not bit_equal(first, second):
+            raise InvalidArgument(
+                f"`model` reads what an earlier pass left in an attribute ({', '.join(attributes.changed())}) while "
+                "the part that sets it is off, wanted values that do not depend on earlier passes; set it at the start "
+                "of forward, or give `off` a function, which computes the part."
+            )
 
 
 def on_copies(forward: ForwardPass) -> ForwardPass:

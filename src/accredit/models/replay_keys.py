@@ -9,6 +9,7 @@ UNKNOWN     `empty`, ...                                    calls them; nothing 
 GET_DATA    reading `x.data`                                an alias whose writes do not count in the version of x
 SET_DATA    writing `x.data`                                x takes the value of another tensor
 REFUSE      `backward`, ...                                   `NotReplayable`
+GRADIENTS   `enable_grad`, `no_grad`                          `NotReplayable` where they are turned on
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Rule(enum.Enum):
     GET_DATA = enum.auto()
     SET_DATA = enum.auto()
     REFUSE = enum.auto()
+    GRADIENTS = enum.auto()
 
 
 _PLAIN_NAMES = """
@@ -62,6 +64,8 @@ def rule_of(function: Callable[..., Any]) -> Rule:
     name = getattr(function, "__name__", "")
     if type(function) is MethodWrapperType:
         return _rule_of_attribute(name, getattr(function.__self__, "__name__", ""))
+    if name == "_set_grad_enabled":
+        return Rule.GRADIENTS
     named = {Rule.PLAIN: _PLAIN, Rule.SHARE: _SHARE, Rule.UNKNOWN: _UNKNOWN, Rule.REFUSE: _REFUSED}
     for rule, names in named.items():
         if name in names:

@@ -105,6 +105,9 @@ class ReplayMode(TorchFunctionMode):
             return self._get_data(func, args[0])
         elif rule is Rule.SET_DATA:
             return self._set_data(func, args[0], args[1])
+        elif rule is Rule.GRADIENTS and args[0]:
+            # a result that was kept has no history to differentiate
+            raise NotReplayable("`forward` turns gradients on")
         elif rule is Rule.REFUSE:
             raise NotReplayable(f"`forward` calls `{getattr(func, '__name__', func)}`")
         return func(*args, **kwargs)

@@ -333,6 +333,8 @@ class Choice:
         # all on, all off and each off: what stacks get wrong (examples that are mixed), they get wrong here
         trial: list[Weights] = [(1.0,) * n_players, (0.0,) * n_players]
         trial += [tuple(float(at != off) for at in range(n_players)) for off in range(min(n_players, 6))]
+        # a resampled part keeps its numbers, in another order; a blend of it does not
+        trial.append((0.5,) * n_players)
         singles = list(self.loop.outputs(forward, trial))
         for size in STACK_SIZES:
             try:
