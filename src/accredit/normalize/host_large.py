@@ -1,7 +1,8 @@
 """Updating and normalizing by large batches on the CPU outside compiled regions: float32 passes, float64 state.
 
 The merge is that of `accredit.normalize.host`; here passes over memory are what time goes to, and fresh pages cost more
-than the arithmetic on them. So distances go to one scratch array per thread, and where the mean is near 0 the
+than the arithmetic on them. So distances go to one scratch array per thread; where no mean is beyond a few standard
+deviations, the numbers themselves are the distances (from 0), and where means are near 0 by a wider measure the
 normalizing step is one product and one sum. Narrow rows are laid side by side, T to a long row, because vectorised
 loops pay per row. Sums are BLAS products with ones, good to about 1e-7.
 
@@ -11,8 +12,9 @@ Axes: B rows of a batch, D features, T tiles.
 from __future__ import annotations
 
 import threading
-from functools import lru_cache
-from typing import TypeAlias
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -22,15 +24,22 @@ from torch import Tensor
 from accredit.normalize.host import Exact
 
 Single: TypeAlias = NDArray[np.float32]
+Rows = TypeVar("Rows", Single, Tensor)
 
 BLOCK = 1 << 18
 """Numbers that are worked on at a time: a megabyte of scratch per thread, about what the cache of a core holds."""
+
+_TALLEST = 1024
+"""Rows that float32 sums reach over: BLAS adds one to the next, and what it rounds off grows with their number."""
 
 _LONG = 1024
 """Numbers from which on a row is long enough for vectorised loops."""
 
 _NEAR_ZERO = 16.0
 """Means of up to this many standard deviations cost x * scale - mean * scale less than 1e-6."""
+
+_NEAREST, _NEAR_ROWS = 32.0, 512
+"""Squares of means of up to min(32, 512 / rows) variances: sums about 0 then lose about 1e-6 of the variance."""
 
 _SMALLEST_EPSILON = 1e-30
 """Floors on the variance below this one leave float32."""
@@ -82,48 +91,87 @@ def _beyond(near: Single, exact: Exact) -> Single:
     return difference.astype(np.float32)
 
 
-def _block_sums(rows: Tensor, shift: Tensor) -> Single:
-    """Sums [2, T D] of the distances of rows [B/T, T D] from the shift, and of their squares."""
-    n_rows, width = rows.shape
-    distance = _scratch.take(n_rows, width)
-    work = torch.from_numpy(distance)
-    torch.sub(rows, shift, out=work)
-    ones = _filled(n_rows, 1.0)
-    sums: Single = np.empty((2, width), np.float32)
-    ones.dot(distance, out=sums[0])
-    work.square_()
-    ones.dot(distance, out=sums[1])
+def _weighted_sums(numbers: Single, squares: Single, weight: float) -> Single:
+    """Weighted sums [2, D] of numbers [B, D] and of their squares, which `squares` is memory for."""
+    sums: Single = np.empty((2, numbers.shape[1]), np.float32)
+    weights: Single = np.full(len(numbers), weight, np.float32)
+    weights.dot(numbers, out=sums[0])
+    np.multiply(numbers, numbers, out=squares)
+    weights.dot(squares, out=sums[1])
     return sums
 
 
-def _sums(rows: Tensor, near: Single) -> Single:
-    """Sums [2, D] of the distances of rows [B, D] from `near` [D], and of their squares."""
+def _sums_about_zero(rows: Single, weight: float) -> Single:
+    """Weighted sums [2, D] of rows [B, D] and of their squares."""
+    return _weighted_sums(rows, _scratch.take(*rows.shape), weight)
+
+
+def _sums_about(shift: Tensor, rows: Tensor, weight: float) -> Single:
+    """Weighted sums [2, D] of the distances of rows [B, D] from the shift [D], and of their squares."""
+    distance = _scratch.take(*rows.shape)
+    torch.sub(rows, shift, out=torch.from_numpy(distance))
+    return _weighted_sums(distance, distance, weight)
+
+
+def _blocks(rows: Rows, sums: Callable[[Rows], Single]) -> Single:
+    """Add what `sums` finds in blocks of rows [B, D]."""
     n_rows, width = rows.shape
-    tiles = _tiles(n_rows, width)
-    shift = _tiled(near, tiles)
-    long = rows.reshape(-1, tiles * width) if tiles > 1 else rows
-    if rows.numel() <= BLOCK:
-        sums = _block_sums(long, shift)
-    else:
-        blocks = [_block_sums(block, shift) for block in torch.split(long, max(1, BLOCK // (tiles * width)))]
-        sums = np.add.reduce(blocks)
-    if tiles > 1:
-        ones = _filled(tiles, 1.0)
-        sums = np.array([ones.dot(row) for row in sums.reshape(2, tiles, width)])
-    return sums
+    n_in_block = min(max(1, BLOCK // width), _TALLEST)
+    if n_rows <= n_in_block:
+        return sums(rows)
+    total: Single = np.add.reduce([sums(rows[start : start + n_in_block]) for start in range(0, n_rows, n_in_block)])
+    return total
+
+
+def _fold(sums: Single, tiles: int) -> Single:
+    """Sums [2, D] from those of T tiles [2, T D]."""
+    if tiles == 1:
+        return sums
+    ones = _filled(tiles, 1.0)
+    return np.array([ones.dot(row) for row in sums.reshape(2, tiles, -1)])
 
 
 @np.errstate(over="ignore", invalid="ignore")
 def update_large(state: Exact, rows: Tensor, *, share: float) -> bool:
     """Merge a large batch into `state` [2, D]; False, and nothing done, where float32 cannot hold the squares."""
+    n_rows, width = rows.shape
+    tiles = _tiles(n_rows, width)
+    # a weight that float32 holds, so that it is the same in the sums and in the merge
+    weight = float(np.float32(share / n_rows))
+    share = weight * n_rows
     mean, var = state
-    n_rows = rows.shape[0]
+    if rows.dtype == torch.float32 and rows.is_contiguous():
+        # a NaN in the state takes the other way
+        square = mean * mean
+        if (square <= var * min(_NEAREST, _NEAR_ROWS * tiles / n_rows)).all():
+            long = rows.numpy().reshape(-1, tiles * width)
+            sums = _blocks(long, partial(_sums_about_zero, weight=weight))
+            return _merge_about_zero(state, _fold(sums, tiles), square=square, share=share)
     near = mean.astype(np.float32)
-    sums = _sums(rows, near)
+    distances = partial(_sums_about, _tiled(near, tiles), weight=weight)
+    sums = _blocks(rows.reshape(-1, tiles * width), distances)
+    return _merge_about(near, state, _fold(sums, tiles), share=share)
+
+
+def _merge_about_zero(state: Exact, sums: Single, *, square: Exact, share: float) -> bool:
+    """Merge sums [2, D] of numbers and of their squares; `square` is that of the mean, and overwritten."""
+    second = sums[1]
+    if not second.dot(second) < np.inf:
+        return False
+    mean, var = state
+    var += square
+    state *= 1.0 - share
+    state += sums
+    var -= np.multiply(mean, mean, out=square)
+    return True
+
+
+def _merge_about(near: Single, state: Exact, sums: Single, *, share: float) -> bool:
+    """Merge sums [2, D] of distances from `near` [D], the rounded mean, and of their squares."""
     first, second = sums
     if not second.dot(second) < np.inf:
         return False
-    sums *= share / n_rows
+    mean, var = state
     # the sums are about the rounded mean: move them to the mean
     beyond = _beyond(near, mean)
     moved = beyond * np.float32(share)
@@ -162,9 +210,9 @@ def standardize_large(rows: Tensor, state: Exact, *, epsilon: float, clip: float
         score = long - _tiled(near, tiles)
         torch.addcmul(_tiled(offset, tiles), score, _tiled(scale, tiles), out=score)
     score.clamp_(-clip, clip)
-    sums = _filled(len(score), 1.0).dot(score.numpy())
-    # bounded numbers cannot overflow a sum, so only a NaN shows in it
-    if not sums.dot(sums) < np.inf:
+    flat = score.numpy().reshape(-1)
+    # the squares of what is bounded overflow nothing that matters: only a NaN asks for more
+    if not flat.dot(flat) < np.inf:
         score.nan_to_num_(nan=0.0, posinf=clip, neginf=-clip)
     return score.view(n_rows, width) if tiles > 1 else score
 
