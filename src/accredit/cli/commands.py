@@ -11,6 +11,8 @@ import tyro
 Run = Annotated[Path, tyro.conf.arg(metavar="RUN", help="Folder of a run, such as one under runs/.")]
 Quiet = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="No progress; only the outcome.")]
 
+SinkName = Literal["csv", "tensorboard"]
+
 
 @dataclass(frozen=True)
 class Grow:
@@ -31,6 +33,8 @@ class Grow:
     """Hosts trained side by side; default: 32, or 8 with --quick."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...")] = field(default=())
     """Any other field of the configuration by its dotted name."""
+    sink: Annotated[tuple[SinkName, ...], tyro.conf.UseAppendAction] = field(default=())
+    """Keep the events as tables (RUN/csv) or for TensorBoard (RUN/tensorboard), too; may be given twice."""
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Everything in seconds: too short to learn, long enough to see."""
     quiet: Quiet = False
@@ -101,6 +105,8 @@ class Resume:
     run: tyro.conf.Positional[Run]
     updates: int | None = None
     """More updates than were planned."""
+    sink: Annotated[tuple[SinkName, ...], tyro.conf.UseAppendAction] = field(default=())
+    """As in grow, from the run's beginning; default: those that the run has."""
     quiet: Quiet = False
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from accredit.cli.commands import Evaluate, Grow, Report, Resume
 from accredit.cli.progress import Display
 from accredit.cli.settings import quick, with_settings
+from accredit.cli.sinks import sinks_of
 from accredit.cli.tables import graft_table, policy_table
 from accredit.report.run_report import write_run_report
 from accredit.training.config import TrainConfig
@@ -40,13 +41,17 @@ def grow(command: Grow) -> int:
     config = with_settings(config, command.set)
     name = f"{config.task}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = RunFolder(command.out) if command.out else RunFolder(Path("runs") / name).unused_name()
-    return _watched(lambda watcher: train(config, folder.path, watcher=watcher), folder, quiet=command.quiet)
+    sinks = sinks_of(folder.path, command.sink)
+    return _watched(
+        lambda watcher: train(config, folder.path, watcher=watcher, sinks=sinks), folder, quiet=command.quiet
+    )
 
 
 def resume_run(command: Resume) -> int:
     """Go on, compare, report."""
+    sinks = sinks_of(command.run, command.sink or None)
     return _watched(
-        lambda watcher: resume(command.run, updates=command.updates, watcher=watcher),
+        lambda watcher: resume(command.run, updates=command.updates, watcher=watcher, sinks=sinks),
         RunFolder(command.run),
         quiet=command.quiet,
     )
@@ -54,7 +59,10 @@ def resume_run(command: Resume) -> int:
 
 def evaluate_run(command: Evaluate) -> int:
     """Compare and report."""
-    return _watched(lambda watcher: evaluate(command.run, watcher=watcher), RunFolder(command.run), quiet=command.quiet)
+    sinks = sinks_of(command.run, None)
+    return _watched(
+        lambda watcher: evaluate(command.run, watcher=watcher, sinks=sinks), RunFolder(command.run), quiet=command.quiet
+    )
 
 
 def report_run(command: Report) -> int:

@@ -14,13 +14,15 @@ from accredit.telemetry.event import (
     StepCompleted,
     UpdateCompleted,
 )
+from accredit.telemetry.frame import read_frame
 from accredit.telemetry.record import UnknownEvent
-from accredit.telemetry.sinks import JsonlSink, Sink, cut, fan_out, read
+from accredit.telemetry.sinks import CsvSink, JsonlSink, Sink, TensorBoardSink, View, cut, fan_out, read, showing
 
 __all__ = [
     "EVENT_KINDS",
     "CoalitionsEvaluated",
     "ContributionsEstimated",
+    "CsvSink",
     "Event",
     "HostDiverged",
     "HostGrown",
@@ -31,9 +33,13 @@ __all__ = [
     "Sink",
     "StageChanged",
     "StepCompleted",
+    "TensorBoardSink",
     "UnknownEvent",
     "UpdateCompleted",
+    "View",
     "cut",
     "fan_out",
     "read",
+    "read_frame",
+    "showing",
 ]

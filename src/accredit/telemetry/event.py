@@ -153,10 +153,14 @@ class UpdateCompleted:
     """Operation -> share of the decisions."""
     observation_count: int
     """Samples in the observation statistics."""
-    observation_drift: float
-    """Largest change of a feature's mean in this update, in its standard deviations."""
+    observation_drift: float | None
+    """Largest move of a feature's mean in this update, in its standard deviations before it."""
     reward_scale: float
     """What raw rewards were divided by at the end of the rollout, nats."""
+    observation_effective_count: float | None = None
+    """Samples that the observation statistics are worth; None in files that were written before it was measured."""
+    observation_dropped: int | None = None
+    """Rows that the statistics left out since the run began, because a number in them was not finite; None as above."""
 
 
 @dataclass(frozen=True, kw_only=True)

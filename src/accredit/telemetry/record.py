@@ -66,15 +66,28 @@ def encode(event: Event, *, time_s: float) -> str:
         )
     line = {"event": kind, "version": VERSION, "time": time_s, **vars(event)}
     try:
-        try:
-            return _encode(line)
-        except ValueError:  # a number that is not finite; asking every number first would slow down every event
-            return _encode(_spell_special(line))
+        return to_json(line)
     except TypeError as error:
         raise InvalidArgument(
             f"`event` of kind {kind} holds what JSON cannot ({error}), but events hold str, int, float, bool, None, "
             "tuples and mappings of these; convert it first."
         ) from error
+
+
+def to_json(value: object) -> str:
+    """Write plain values, and records and mappings of them, as JSON with numbers that are not finite spelled out.
+
+    Raises:
+        TypeError: there is something else in `value`.
+
+    Example:
+        >>> to_json({"loss": (0.5, None, float("inf"))})
+        '{"loss": [0.5, null, "Infinity"]}'
+    """
+    try:
+        return _encode(value)
+    except ValueError:  # a number that is not finite; asking every number first would slow down every event
+        return _encode(_spell_special(value))
 
 
 def head_of(kind: type[Event]) -> str:
@@ -94,19 +107,36 @@ def decode(line: str) -> Event | UnknownEvent:
     Raises:
         UnreadableLineError: The line is not the JSON of an event, or is from a newer version.
     """
+    return decode_timed(line)[1]
+
+
+def decode_timed(line: str) -> tuple[float, Event | UnknownEvent]:
+    """Rebuild the event that `encode` wrote, with its time.
+
+    Args:
+        line: One line of JSON.
+
+    Returns:
+        Seconds since 1970 (UTC), and an event equal to the one that was encoded, or an `UnknownEvent`.
+
+    Raises:
+        UnreadableLineError: The line is not the JSON of an event, or is from a newer version.
+    """
     try:
         entries = json.loads(line, parse_constant=_refuse_constant)
     except ValueError as error:
         raise UnreadableLineError(f"is not JSON ({error})") from error
     if not isinstance(entries, dict) or not {"event", "version", "time", "origin"} <= entries.keys():
         raise UnreadableLineError("is not an event, whose entries are event, version, time, origin and more")
-    kind, version, _ = entries.pop("event"), entries.pop("version"), entries.pop("time")
+    kind, version, time_s = entries.pop("event"), entries.pop("version"), entries.pop("time")
     if version != VERSION:
         raise UnreadableLineError(f"has version {version}, but this Accredit reads version {VERSION}")
+    if type(time_s) not in (float, int):
+        raise UnreadableLineError(f"has the time {time_s!r} instead of a number")
     if kind in EVENT_KINDS:
-        return cast("Event", _build(EVENT_KINDS[kind], entries))
+        return time_s, cast("Event", _build(EVENT_KINDS[kind], entries))
     origin = cast("Origin", _build(Origin, entries.pop("origin")))
-    return UnknownEvent(origin=origin, kind=str(kind), fields=entries)
+    return time_s, UnknownEvent(origin=origin, kind=str(kind), fields=entries)
 
 
 def _as_mapping(value: object) -> Mapping[str, object]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -22,13 +22,16 @@ import torch
 
 from accredit import checkpoint
 from accredit.errors import InvalidArgument, RunFolderError, StateMismatch
-from accredit.telemetry.event import RunCompleted, RunStarted, UpdateCompleted
+from accredit.telemetry.event import Event, RunCompleted, RunStarted, UpdateCompleted
+from accredit.telemetry.sinks.fan_out import Sink
 from accredit.telemetry.sinks.jsonl import JsonlSink, cut, read
+from accredit.telemetry.sinks.view import showing
 from accredit.training.config import MAY_CHANGE_ON_RESUME, TrainConfig
 from accredit.training.config_record import differing_fields, from_plain, to_plain
 from accredit.training.episodes import Episodes
 from accredit.training.evaluation import LEARNED, Comparison, compare, grow_evaluation_hosts
 from accredit.training.run_folder import RunFolder, read_json, write_json
+from accredit.training.run_lock import locked
 from accredit.training.task import Task, find_task
 from accredit.training.trainer import Trainer
 
@@ -57,13 +60,17 @@ class Stopped(Exception):
     """The run ended early because `should_stop` said so; everything is in its checkpoint."""
 
 
-def train(config: TrainConfig, folder: Path, *, watcher: Watcher | None = None) -> Comparison:
+def train(
+    config: TrainConfig, folder: Path, *, watcher: Watcher | None = None, sinks: Sequence[Sink] = ()
+) -> Comparison:
     """Run from the beginning in a new folder.
 
     Args:
         config: everything that decides what happens.
         folder: must not exist.
         watcher: who looks on.
+        sinks: where events go beside the file of the folder: `CsvSink`, `TensorBoardSink`, or any callable of one
+            event. One that fails is told to the watcher once and stops nothing.
 
     Returns:
         The comparison, which is in the folder too.
@@ -76,54 +83,66 @@ def train(config: TrainConfig, folder: Path, *, watcher: Watcher | None = None) 
     task = find_task(config.task)
     run = RunFolder(folder)
     run.create(to_plain(config))
-    return _begin(run, task, config, watcher or Watcher())
+    with locked(folder, argument="--out"):
+        return _begin(run, task, config, _Listeners(watcher or Watcher(), sinks))
 
 
-def resume(folder: Path, *, updates: int | None = None, watcher: Watcher | None = None) -> Comparison:
+def resume(
+    folder: Path, *, updates: int | None = None, watcher: Watcher | None = None, sinks: Sequence[Sink] = ()
+) -> Comparison:
     """Go on after the last good checkpoint, as if nothing had happened.
 
     Args:
         folder: of a run.
         updates: a new number of updates, for more than was planned; None leaves it.
         watcher: who looks on.
+        sinks: as in `train`; they need not be those that the run began with. A `View`, such as `CsvSink`, is shown the
+            whole run; any other callable only what comes after the checkpoint.
 
     Raises:
-        RunFolderError: the folder holds no run, or no checkpoint.
+        RunFolderError: the folder holds no run, or no checkpoint; or a living process is using it.
         FileDamaged: no checkpoint is intact.
         StateMismatch: the configuration differs from that of the checkpoint in a field that may not change.
         Stopped: `should_stop` said so.
     """
-    watcher = watcher or Watcher()
-    run, config, state = _load(folder, watcher)
-    if updates is not None:
-        done = state["trainer"]["update"] if state else 0
-        if updates < done:
-            raise InvalidArgument(
-                f"`updates` is {updates}, but the run has done {done}; pass {done} or more, or begin a new run."
-            )
-        config = replace(config, updates=updates)
-        write_json(run.config, to_plain(config))
-    if state is None:
-        return _begin(run, find_task(config.task), config, watcher)
-    return _continue(run, config, state, watcher)
+    listeners = _Listeners(watcher or Watcher(), sinks)
+    with _locked_run(folder):
+        run, config, state = _load(folder, listeners.watcher)
+        if updates is not None:
+            done = state["trainer"]["update"] if state else 0
+            if updates < done:
+                raise InvalidArgument(
+                    f"`updates` is {updates}, but the run has done {done}; pass {done} or more, or begin a new run."
+                )
+            config = replace(config, updates=updates)
+            write_json(run.config, to_plain(config))
+        if state is None:
+            return _begin(run, find_task(config.task), config, listeners)
+        return _continue(run, config, state, listeners)
 
 
-def evaluate(folder: Path, *, watcher: Watcher | None = None) -> Comparison:
+def evaluate(folder: Path, *, watcher: Watcher | None = None, sinks: Sequence[Sink] = ()) -> Comparison:
     """Compare the policies of a finished run again, by the code that ended it.
 
+    Args:
+        folder: of a run.
+        watcher: who looks on.
+        sinks: as in `resume`.
+
     Raises:
-        RunFolderError: the folder holds no run, or training is not through.
+        RunFolderError: the folder holds no run, or training is not through; or a living process is using it.
         FileDamaged: no checkpoint is intact.
     """
-    watcher = watcher or Watcher()
-    run, config, state = _load(folder, watcher)
-    update = state["trainer"]["update"] if state else 0
-    if state is None or update < config.updates:
-        raise RunFolderError(
-            f"`RUN` is {folder}, which stands at update {update} of {config.updates}, wanted a run whose training is "
-            f"through; finish it by `accredit resume {folder}`."
-        )
-    return _continue(run, config, state, watcher)
+    listeners = _Listeners(watcher or Watcher(), sinks)
+    with _locked_run(folder):
+        run, config, state = _load(folder, listeners.watcher)
+        update = state["trainer"]["update"] if state else 0
+        if state is None or update < config.updates:
+            raise RunFolderError(
+                f"`RUN` is {folder}, which stands at update {update} of {config.updates}, wanted a run whose training "
+                f"is through; finish it by `accredit resume {folder}`."
+            )
+        return _continue(run, config, state, listeners)
 
 
 def regrow(folder: Path, *, watcher: Watcher | None = None) -> Episodes:
@@ -168,14 +187,53 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _begin(run: RunFolder, task: Task, config: TrainConfig, watcher: Watcher) -> Comparison:
+@dataclass(frozen=True)
+class _Listeners:
+    """Who is told what while a run goes on."""
+
+    watcher: Watcher
+    sinks: Sequence[Sink]
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The file of record, and the sinks beside it."""
+
+    file: JsonlSink
+    beside: Sink
+
+    def __call__(self, event: Event) -> None:
+        """Write one event to the file, which may stop the run, and show it to the others, which may not."""
+        self.file(event)
+        self.beside(event)
+
+
+@contextmanager
+def _recording(run: RunFolder, listeners: _Listeners) -> Iterator[_Record]:
+    """Open the file of record as it stands, and show it to the sinks that keep a view of it."""
+    with (
+        JsonlSink(run.events) as file,
+        showing(listeners.sinks, history=lambda: read(run.events), on_failure=listeners.watcher.on_notice) as beside,
+    ):
+        yield _Record(file, beside)
+
+
+@contextmanager
+def _locked_run(folder: Path) -> Iterator[None]:
+    """Lock a folder that must hold a run."""
+    RunFolder(folder).require()
+    with locked(folder):
+        yield
+
+
+def _begin(run: RunFolder, task: Task, config: TrainConfig, listeners: _Listeners) -> Comparison:
     """Run from the beginning in a folder that has a configuration and no checkpoint yet."""
     if run.events.exists():
         cut(run.events, 0)
-    with one_thread(), JsonlSink(run.events) as sink:
-        trainer = Trainer(task, config, on_event=sink)
+    with one_thread(), _recording(run, listeners) as record:
+        trainer = Trainer(task, config, on_event=record)
         plain = json.dumps(to_plain(config))
-        sink(
+        record(
             RunStarted(
                 task=config.task,
                 seed=config.seed,
@@ -184,7 +242,7 @@ def _begin(run: RunFolder, task: Task, config: TrainConfig, watcher: Watcher) ->
                 torch_version=torch.__version__,
             )
         )
-        return _Run(run, task, trainer, sink, watcher).go_on(is_warm=False)
+        return _Run(run, task, trainer, record, listeners.watcher).go_on(is_warm=False)
 
 
 def _load(folder: Path, watcher: Watcher) -> tuple[RunFolder, TrainConfig, dict[str, Any] | None]:
@@ -214,13 +272,13 @@ def _has_just_begun(run: RunFolder) -> bool:
     return not run.events.exists() or next(read(run.events, kinds=(UpdateCompleted,)), None) is None
 
 
-def _continue(run: RunFolder, config: TrainConfig, state: dict[str, Any], watcher: Watcher) -> Comparison:
+def _continue(run: RunFolder, config: TrainConfig, state: dict[str, Any], listeners: _Listeners) -> Comparison:
     cut(run.events, state["events"])
     task = find_task(config.task)
-    with one_thread(), JsonlSink(run.events) as sink:
-        trainer = Trainer(task, config, on_event=sink)
+    with one_thread(), _recording(run, listeners) as record:
+        trainer = Trainer(task, config, on_event=record)
         trainer.load_state_dict(state["trainer"])
-        return _Run(run, task, trainer, sink, watcher).go_on(is_warm=True)
+        return _Run(run, task, trainer, record, listeners.watcher).go_on(is_warm=True)
 
 
 @dataclass
@@ -230,7 +288,7 @@ class _Run:
     folder: RunFolder
     task: Task
     trainer: Trainer
-    sink: JsonlSink
+    record: _Record
     watcher: Watcher
 
     def go_on(self, *, is_warm: bool) -> Comparison:
@@ -254,10 +312,10 @@ class _Run:
             self.task,
             config,
             self.trainer.learned,
-            on_event=self.sink,
+            on_event=self.record,
             progress=self._compared,
         )
-        self.sink(RunCompleted(updates=self.trainer.update))
+        self.record(RunCompleted(updates=self.trainer.update))
         write_json(self.folder.evaluation, comparison.to_dict())
         return comparison
 
@@ -270,7 +328,7 @@ class _Run:
         config = self.trainer.config
         state = {
             "trainer": self.trainer.state_dict(),
-            "events": self.sink.position(),
+            "events": self.record.file.position(),
             "config": to_plain(config),
             "code_version": version("accredit"),
         }

@@ -17,6 +17,7 @@ from torch import Tensor, optim
 
 from accredit.normalize.observation import RunningMeanStd
 from accredit.normalize.reward import RewardNormalizer
+from accredit.normalize.status import NormalizerStatus, status
 from accredit.ppo.policy import ActorCritic, sample
 from accredit.ppo.rollout import Rollout
 from accredit.ppo.update import Decisions, UpdateReport, update_policy
@@ -121,11 +122,13 @@ class Trainer:
         decisions = collected.rollout.decisions(collected.last_values, gamma=ppo.gamma, gae_lambda=ppo.gae_lambda)
         report = update_policy(self.policy, self.optimizer, decisions, ppo, progress=progress, generator=self.order)
         # The statistics were frozen since the rollout began: with others the first ratio of PPO would not be 1.
-        mean_before = self.observation_normalizer.mean.clone()
-        self.observation_normalizer.update(torch.cat(collected.raw_observations))
+        statistics = self.observation_normalizer
+        mean_before, std_before = statistics.mean.clone(), statistics.std.clone()
+        statistics.update(torch.cat(collected.raw_observations))
+        seen = status(statistics, mean_before=mean_before, std_before=std_before)
         self.update += 1
         self.decisions += len(decisions)
-        event = self._report(collected, decisions, report, mean_before)
+        event = self._report(collected, decisions, report, seen)
         self.on_event(event)
         return event
 
@@ -186,7 +189,7 @@ class Trainer:
         return collected
 
     def _report(
-        self, collected: Collected, decisions: Decisions, report: UpdateReport, mean_before: Tensor
+        self, collected: Collected, decisions: Decisions, report: UpdateReport, seen: NormalizerStatus
     ) -> UpdateCompleted:
         rewards, ended = np.stack(collected.raw_rewards), torch.stack(collected.rollout.terminated).numpy()
         returns, episodes = _returns(rewards, ended)
@@ -194,8 +197,6 @@ class Trainer:
         counts = Counter(
             str(self.environments.episodes.actions.actions[int(choice)].operation) for choice in decisions.actions
         )
-        statistics = self.observation_normalizer
-        drift = ((statistics.mean - mean_before).abs() / statistics.std.clamp(min=1e-6)).max()
         results = {name: _mean(numbers) for name, numbers in collected.results.items()}
         return UpdateCompleted(
             update=self.update,
@@ -216,9 +217,11 @@ class Trainer:
             epochs=report.epochs,
             learning_rate=float(self.optimizer.param_groups[0]["lr"]),
             action_frequencies={name: count / len(decisions) for name, count in sorted(counts.items())},
-            observation_count=int(statistics.count),
-            observation_drift=float(drift),
+            observation_count=seen.count,
+            observation_drift=seen.drift,
             reward_scale=float(self.reward_normalizer.scale),
+            observation_effective_count=seen.effective_count,
+            observation_dropped=seen.dropped,
         )
 
 

@@ -12,7 +12,7 @@ from typing import Self
 
 from accredit.errors import FileDamaged, RunFolderError
 from accredit.telemetry.event import Event
-from accredit.telemetry.record import UnknownEvent, UnreadableLineError, decode, encode, head_of
+from accredit.telemetry.record import UnknownEvent, UnreadableLineError, decode_timed, encode, head_of
 
 
 class JsonlSink:
@@ -150,6 +150,19 @@ def read(
         FileDamaged: A line is not an event, or has a newer version; the message has its number.
         RunFolderError: The file cannot be read.
     """
+    timed = read_timed(path, kinds=kinds, environment=environment, episode=episode, step=step)
+    return (event for _, event in timed)
+
+
+def read_timed(
+    path: Path,
+    *,
+    kinds: Collection[type[Event]] | None = None,
+    environment: str | None = None,
+    episode: int | None = None,
+    step: int | None = None,
+) -> Iterator[tuple[float, Event | UnknownEvent]]:
+    """Read the events of a file as `read` does, each with its time in seconds since 1970, UTC."""
     heads = tuple(head_of(kind).encode("ascii") for kind in kinds or ())
     try:
         with path.open("rb") as file:
@@ -158,14 +171,14 @@ def read(
                     return
                 if kinds is not None and not line.startswith(heads):
                     continue
-                event = _decode(path, number, line)
+                time_s, event = _decode(path, number, line)
                 origin = event.origin
                 if (
                     (environment is None or origin.environment == environment)
                     and (episode is None or origin.episode == episode)
                     and (step is None or origin.step == step)
                 ):
-                    yield event
+                    yield time_s, event
     except OSError as error:
         raise RunFolderError(
             f"`{path}` cannot be read: {error.strerror or error}; a run keeps its events there, so give the folder of "
@@ -173,9 +186,9 @@ def read(
         ) from error
 
 
-def _decode(path: Path, number: int, line: bytes) -> Event | UnknownEvent:
+def _decode(path: Path, number: int, line: bytes) -> tuple[float, Event | UnknownEvent]:
     try:
-        return decode(line.decode("utf-8"))
+        return decode_timed(line.decode("utf-8"))
     except (UnreadableLineError, UnicodeDecodeError) as error:
         raise FileDamaged(
             f"`{path}` line {number} {error}; every line must be an event as it was written, so restore the file or "
