@@ -4,7 +4,9 @@ Runs are tiny: two hosts, four steps an episode.
 """
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from accredit.cli import main
 from accredit.growth.hosts import Players
 from accredit.telemetry import HostGrown, Origin, StageChanged, read
 from accredit.training.loop import regrow
+from accredit.training.run_lock import locked
 
 TINY = [
     "--environments", "2", "--updates", "2", "--set", "episode.steps=4", "episode.minibatches=1",
@@ -311,3 +314,48 @@ def test_the_grafts_of_a_grown_host_are_attributed_on_the_reward_split(tmp_path:
     assert "`--host` is 6, wanted one of the 6 hosts of the final comparison" in refused(
         ["attribute", str(folder), "--host", "6", "--quiet"], capsys
     )
+
+
+def test_sinks_are_kept_beside_the_file_and_go_on_with_the_run(tmp_path: Path, capsys: Captured):
+    """[R31] [R32] They are chosen by name; resume and evaluate keep those that the run has, and may add one."""
+    folder = tmp_path / "run"
+    assert main(["grow", "--out", str(folder), "--quiet", "--sink", "csv", *TINY]) == 0
+    table = folder / "csv" / "UpdateCompleted.csv"
+    before = table.read_text()
+    assert len(before.splitlines()) == 3
+    table.unlink()
+    assert main(["evaluate", str(folder), "--quiet"]) == 0
+    assert table.read_text() == before
+    assert not (folder / "tensorboard").exists()
+    more = ["--sink", "csv", "--sink", "tensorboard"]
+    assert main(["resume", str(folder), "--quiet", "--updates", "3", *more]) == 0
+    assert table.read_text().startswith(before)
+    assert len(table.read_text().splitlines()) == 4
+    assert len(list((folder / "tensorboard").glob("events.out.tfevents.*"))) == 1
+    assert output(capsys)[1] == ""
+
+
+def test_a_sink_without_its_packages_is_refused_before_a_folder_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+):
+    """[R37]"""
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    sentence = refused(["grow", "--out", str(tmp_path / "run"), "--sink", "tensorboard", *TINY], capsys)
+    assert (
+        "`TensorBoardSink` got no matplotlib, wanted it installed; run `pip install accredit[tensorboard]`" in sentence
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["resume", "evaluate"])
+def test_a_run_in_use_is_refused_and_stays_as_it_is(command: str, run: Path, tmp_path: Path, capsys: Captured):
+    """[R30] With the process that uses it and what to do."""
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "run.lock"}
+    with locked(folder):
+        sentence = refused([command, str(folder)], capsys)
+    assert f"`RUN` is {folder}, which process {os.getpid()} on" in sentence
+    assert "is using, wanted a run that no living process uses; wait for it to end, stop it by Ctrl-C" in sentence
+    for path, content in before.items():
+        assert path.read_bytes() == content

@@ -142,6 +142,7 @@ def altered(**changes: object) -> str:
         ("[]", "is not an event, whose entries are event, version, time, origin and more"),
         (altered(origin="gone"), "is not an event"),
         (altered(version=2), "has version 2, but this Accredit reads version 1"),
+        (altered(time="noon"), "has the time 'noon' instead of a number"),
         (altered(players="gone"), "lacks the field 'players' of a CoalitionsEvaluated"),
         (altered(more=1), "has the field 'more', which a CoalitionsEvaluated lacks"),
         (altered(players="ab"), "has 'ab' instead of a list in a field of a CoalitionsEvaluated"),
