@@ -7,9 +7,11 @@ a third of 49. Two of them together: mean over the third of v(both) - v(one) - v
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -265,7 +267,10 @@ def test_ctrl_c_keeps_what_is_finished_and_the_shown_command_ends_with_the_same_
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert "stopped; 2 finished coalitions are kept in" in err
+    # on a machine with much to do the signal may come a call later
+    finished = re.search(r"stopped; (\d+) finished coalitions are kept in", err)
+    assert finished is not None
+    assert 2 <= int(finished[1]) < 64
     shown = shlex.split(err.split("Go on by: ")[1])
     os.environ["LAYERS"] = "6"
     try:
@@ -401,3 +406,95 @@ def test_a_file_needs_no_package_of_the_training_system(file: Path, tmp_path: Pa
 def _objects(text: str) -> list[str]:
     """JSON objects that stand one after the other, each ending with a closing brace at the beginning of a line."""
     return [part + "}" for part in text.split("\n}")[:-1]]
+
+
+def processes_of_group(group: int) -> list[int]:
+    """Processes that are alive in a process group; a zombie is none."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, its_group = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:3]
+        except OSError:
+            continue
+        if int(its_group) == group and state != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+def test_ctrl_c_with_two_processes_leaves_none_behind_and_the_shown_command_ends_with_the_same_matrix(
+    file: Path, tmp_path: Path, no_pictures: None
+):
+    """[R11] A terminal sends the signal to all processes of the command at once."""
+    file = Path(shutil.copy(file, tmp_path / "doubling_stopped.py"))
+    command = [
+        sys.executable, "-c", "from accredit.cli import main; raise SystemExit(main())",
+        "attribute", str(file), "--out", str(tmp_path / "cut"), "--workers", "2", "--max-evaluations", "64",
+    ]  # fmt: skip
+    environment = {**os.environ, "SLOW": "0.04", "LAYERS": "6"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        while not (line := process.stdout.readline()).startswith("evaluating ") or "evaluating 0/" in line:
+            assert process.poll() is None, process.stderr.read()
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert processes_of_group(process.pid) == []
+    assert "Traceback" not in err
+    assert "finished coalitions are kept in" in err
+    shown = shlex.split(err.split("Go on by: ")[1])
+    before = CounterfactualMatrix.load(tmp_path / "cut" / "matrix.accredit")
+    assert 0 < len(before.masks) < 64
+    os.environ["LAYERS"] = "6"
+    try:
+        assert main(shown[1:]) == 0
+        assert main(["attribute", str(file), "--out", str(tmp_path / "whole"), "--quiet"]) == 0
+    finally:
+        del os.environ["LAYERS"]
+    cut, whole = (CounterfactualMatrix.load(tmp_path / name / "matrix.accredit") for name in ("cut", "whole"))
+    assert torch.equal(cut.masks, whole.masks)
+    assert torch.equal(cut.example_values("error"), whole.example_values("error"))
+
+
+@pytest.mark.long
+def test_a_dask_cluster_gives_the_same_result(file: Path, tmp_path: Path, no_pictures: None, capsys: Captured):
+    """[R10] A scheduler and a worker as the page on scaling starts them, on the loopback interface."""
+    pytest.importorskip("distributed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    file = Path(shutil.copy(file, tmp_path / "doubling_by_dask.py"))
+    address, dask = f"tcp://127.0.0.1:{port}", [sys.executable, "-m", "dask"]
+    # the file's own classes must be found where it is evaluated
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path, "env": environment}
+    programs = [
+        subprocess.Popen([*dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"], **quiet),
+        subprocess.Popen([*dask, "worker", address, "--no-dashboard", "--no-nanny", "--nthreads", "1"], **quiet),
+    ]
+    try:
+        assert main(["attribute", str(file), "--dask", address, "--out", str(tmp_path / "far"), "--quiet"]) == 0
+    finally:
+        for program in programs:
+            program.terminate()
+            program.wait(timeout=30)
+    assert main(["attribute", str(file), "--out", str(tmp_path / "near"), "--quiet"]) == 0
+    far, near = (CounterfactualMatrix.load(tmp_path / name / "matrix.accredit") for name in ("far", "near"))
+    assert torch.equal(far.masks, near.masks)
+    assert torch.equal(far.example_values("error"), near.example_values("error"))
+
+
+def test_an_address_without_a_scheduler_is_refused(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+):
+    """[R37]"""
+    dask = pytest.importorskip("dask")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
+        sentence = refused([str(file), "--dask", address, "--out", str(tmp_path / "out"), "--quiet"], capsys)
+    assert f"`--dask` is '{address}', where no scheduler answers (" in sentence
