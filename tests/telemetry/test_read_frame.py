@@ -53,6 +53,7 @@ def test_a_frame_has_a_row_per_event_of_its_kind_and_typed_columns(tmp_path: Pat
     assert frame["log_loss"].tolist()[0] == 0.5
     assert frame["log_loss"].isna().tolist() == [False, True]
     assert frame["reward"].tolist() == [math.inf] * 2
+    assert (str(frame["log_loss"].dtype), str(frame["reward"].dtype)) == ("float64", "float64")
     assert frame["host_seed"].tolist() == [2**53 + 1] * 2
     assert (str(frame["episode"].dtype), str(frame["host_seed"].dtype)) == ("Int64", "int64")
     assert abs(frame["time"].iloc[0].timestamp() - before) < 60
