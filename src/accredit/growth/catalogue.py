@@ -66,6 +66,10 @@ class VectorKind:
     """Whether c is learned."""
     dropped: float = 0.0
     """Share of the features in [0, 1] that are zeroed for good (a = -1 there, not learned): a planted harm."""
+    planted_inner: tuple[tuple[float, ...], ...] = ()
+    """V as data, D rows of R numbers, not learned: what the graft reads; empty: V is drawn and learned."""
+    planted_scale: tuple[float, ...] = ()
+    """a as data, D numbers, not learned; empty: no planted scale."""
 
     def __post_init__(self) -> None:
         if self.width < 0 or not 0.0 <= self.dropped <= 1.0:
@@ -78,9 +82,34 @@ class VectorKind:
                 f"`VectorKind` {self.name!r} got dropped {self.dropped} and a learned scale, but both are the term a; "
                 "give a kind one of the two."
             )
+        if self.planted_scale and (self.has_scale or self.dropped):
+            raise InvalidArgument(
+                f"`VectorKind` {self.name!r} got a planted scale and another one (learned: {self.has_scale}, dropped: "
+                f"{self.dropped}), but all are the term a; give a kind one of them."
+            )
+        if any(len(row) != self.width for row in self.planted_inner):
+            raise InvalidArgument(
+                f"`VectorKind` {self.name!r} got planted rows of {sorted({len(row) for row in self.planted_inner})} "
+                f"numbers, wanted {self.width}, its width; give V as D rows of R numbers."
+            )
+
+    @property
+    def has_fixed_scale(self) -> bool:
+        """Whether a is there and not learned."""
+        return self.dropped > 0 or bool(self.planted_scale)
 
     def build(self, features: int, generator: torch.Generator) -> VectorGraft:
-        """Return a new graft for a slot of `features` features; V is uniform in +-sqrt(3 / D), the rest 0."""
+        """Return a new graft for a slot of `features` features; V is uniform in +-sqrt(3 / D), the rest 0.
+
+        Raises:
+            InvalidArgument: what was planted has another number of features.
+        """
+        for planted in (self.planted_inner, self.planted_scale):
+            if planted and len(planted) != features:
+                raise InvalidArgument(
+                    f"`features` is {features}, but kind {self.name!r} was planted for {len(planted)}; "
+                    "graft it into slots of that size."
+                )
         return VectorGraft(self, features, generator)
 
     def parameter_count(self, features: int) -> int:
@@ -90,7 +119,8 @@ class VectorKind:
             >>> VectorKind(name="low-rank", width=2).parameter_count(8)
             32
         """
-        inner = 2 * features * self.width + (self.width if self.has_bias else 0)
+        learned = 1 if self.planted_inner else 2
+        inner = learned * features * self.width + (self.width if self.has_bias else 0)
         return inner + features * (int(self.has_scale) + int(self.has_offset))
 
     def mac_count(self, features: int) -> int:
@@ -100,7 +130,7 @@ class VectorKind:
             >>> VectorKind(name="affine", has_scale=True, has_offset=True).mac_count(8)
             8
         """
-        return 2 * features * self.width + features * int(self.has_scale or self.dropped > 0)
+        return 2 * features * self.width + features * int(self.has_scale or self.has_fixed_scale)
 
 
 class VectorGraft(nn.Module):
@@ -116,9 +146,12 @@ class VectorGraft(nn.Module):
         super().__init__()
         self.kind = kind
         bound = math.sqrt(3.0 / features)
+        self.inner: Tensor
+        if kind.planted_inner:
+            self.register_buffer("inner", torch.tensor(kind.planted_inner))
+        elif kind.width:
+            self.inner = nn.Parameter(torch.rand(features, kind.width, generator=generator) * (2 * bound) - bound)
         if kind.width:
-            inner = torch.rand(features, kind.width, generator=generator) * (2 * bound) - bound
-            self.inner = nn.Parameter(inner)
             self.outer = nn.Parameter(torch.zeros(kind.width, features))
         if kind.has_bias:
             self.bias = nn.Parameter(torch.zeros(kind.width))
@@ -126,8 +159,10 @@ class VectorGraft(nn.Module):
             self.scale = nn.Parameter(torch.zeros(features))
         if kind.has_offset:
             self.offset = nn.Parameter(torch.zeros(features))
-        if kind.dropped:
-            self.register_buffer("keep_less_one", -dropped_features(kind, features, generator))
+        if kind.planted_scale:
+            self.register_buffer("fixed_scale", torch.tensor(kind.planted_scale))
+        elif kind.dropped:
+            self.register_buffer("fixed_scale", -dropped_features(kind, features, generator))
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return f(h), of the shape of `hidden` [..., D]."""
@@ -141,8 +176,8 @@ class VectorGraft(nn.Module):
             change = inside @ self.outer
         if self.kind.has_scale:
             change = change + hidden * self.scale
-        if self.kind.dropped:
-            change = change + hidden * self.get_buffer("keep_less_one")
+        if self.kind.has_fixed_scale:
+            change = change + hidden * self.get_buffer("fixed_scale")
         if self.kind.has_offset:
             change = change + self.offset
         return change

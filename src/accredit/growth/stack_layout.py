@@ -45,11 +45,25 @@ class StackLayout:
     """Features of the input, of each hidden layer, and of the output."""
     catalogue: tuple[VectorKind, ...]
     """Kinds that may be grafted."""
+    slots_before: tuple[int, ...] = ()
+    """Index of the linear layer before which each slot stands, ascending; empty: one slot before each."""
+
+    @cached_property
+    def slots_at(self) -> tuple[tuple[int, ...], ...]:
+        """Slots before each linear layer, in order."""
+        layers = range(len(self.sizes) - 1)
+        before = self.slots_before or tuple(layers)
+        return tuple(tuple(slot for slot, at in enumerate(before) if at == layer) for layer in layers)
+
+    @cached_property
+    def features(self) -> tuple[int, ...]:
+        """D of every slot."""
+        return tuple(size for size, slots in zip(self.sizes, self.slots_at, strict=False) for _ in slots)
 
     @property
     def num_slots(self) -> int:
-        """S: one slot before each linear layer."""
-        return len(self.sizes) - 1
+        """S."""
+        return len(self.features)
 
     @property
     def width(self) -> int:
@@ -64,7 +78,7 @@ class StackLayout:
 
     def slot_shapes(self, slot: int) -> tuple[tuple[int, ...], ...]:
         """Shapes of V, b, U, a, c of one slot."""
-        features, width = self.sizes[slot], self.width
+        features, width = self.features[slot], self.width
         return ((features, width), (width,), (width, features), (features,), (features,))
 
     @cached_property
@@ -158,7 +172,7 @@ def write_graft(graft: VectorGraft, weights: SlotWeights, learnable: SlotWeights
     if kind.width:
         weights.inner[0, :, : kind.width] = graft.inner.detach()
         weights.outer[0, : kind.width] = graft.outer.detach()
-        learnable.inner[0, :, : kind.width] = 1.0
+        learnable.inner[0, :, : kind.width] = 0.0 if kind.planted_inner else 1.0
         learnable.outer[0, : kind.width] = 1.0
     if kind.has_bias:
         weights.bias[0, : kind.width] = graft.bias.detach()
@@ -169,8 +183,8 @@ def write_graft(graft: VectorGraft, weights: SlotWeights, learnable: SlotWeights
     if kind.has_offset:
         weights.offset[0] = graft.offset.detach()
         learnable.offset[0] = 1.0
-    if kind.dropped:
-        weights.scale[0] += graft.get_buffer("keep_less_one")
+    if kind.has_fixed_scale:
+        weights.scale[0] += graft.get_buffer("fixed_scale")
 
 
 def read_graft(graft: VectorGraft, weights: SlotWeights) -> None:
@@ -182,8 +196,8 @@ def read_graft(graft: VectorGraft, weights: SlotWeights) -> None:
             graft.outer.copy_(weights.outer[0, : kind.width])
         if kind.has_bias:
             graft.bias.copy_(weights.bias[0, : kind.width])
-        if kind.dropped:
-            graft.get_buffer("keep_less_one").copy_(weights.scale[0])
+        if kind.has_fixed_scale:
+            graft.get_buffer("fixed_scale").copy_(weights.scale[0])
         elif kind.has_scale:
             graft.scale.copy_(weights.scale[0])
         if kind.has_offset:

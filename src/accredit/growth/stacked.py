@@ -33,12 +33,19 @@ class StackedHosts:
         catalogue: kinds that may be grafted.
         num_hosts: E.
         learning_rate: of Adam, for hosts and grafts alike.
+        slots_before: index of the linear layer before which each slot stands, ascending; empty: one before each.
     """
 
     def __init__(
-        self, sizes: Sequence[int], catalogue: Sequence[VectorKind], *, num_hosts: int, learning_rate: float
+        self,
+        sizes: Sequence[int],
+        catalogue: Sequence[VectorKind],
+        *,
+        num_hosts: int,
+        learning_rate: float,
+        slots_before: Sequence[int] = (),
     ) -> None:
-        self.layout = StackLayout(sizes=tuple(sizes), catalogue=tuple(catalogue))
+        self.layout = StackLayout(sizes=tuple(sizes), catalogue=tuple(catalogue), slots_before=tuple(slots_before))
         self.learning_rate = learning_rate
         self._group = self.layout.groups
         columns, slots = len(self._group), self.layout.num_slots
@@ -72,7 +79,7 @@ class StackedHosts:
         """Put a new graft of catalogue row `kind` into a slot, its weights drawn from `seed`."""
         self.prune(row, slot)
         chosen = self.layout.catalogue[kind]
-        module = chosen.build(self.layout.sizes[slot], torch.Generator().manual_seed(seed))
+        module = chosen.build(self.layout.features[slot], torch.Generator().manual_seed(seed))
         write_graft(module, self._slot(self.weights, row, slot), self._slot(self.learnable, row, slot))
         self.floor[row, slot] = 0.0 if chosen.activation == Activation.RELU else -torch.inf
         self.kinds[row, slot] = kind
@@ -160,9 +167,9 @@ class StackedHosts:
 
     def graft_parameter_counts(self) -> NDArray[np.int64]:
         """Return the parameters of every slot's graft, [E, S]."""
-        sizes = self.layout.sizes
+        features = self.layout.features
         table = np.array(
-            [[kind.parameter_count(size) for size in sizes[:-1]] for kind in self.layout.catalogue]
+            [[kind.parameter_count(size) for size in features] for kind in self.layout.catalogue]
             + [[0] * self.layout.num_slots]
         )
         counts: NDArray[np.int64] = table[self.kinds, np.arange(self.layout.num_slots)]
@@ -226,13 +233,14 @@ class StackedHosts:
         tensors, slots = self.layout.unpack(flat)
         hidden = inputs
         layers = list(zip(tensors[::2], tensors[1::2], strict=True))
-        for index, (weight, bias) in enumerate(layers):
-            alpha = alphas[:, index]
-            if bool((alpha > 0).any()):
-                grafted = _with_graft(hidden, slots[index], alpha, floor[:, index])
-                hidden = torch.cat([hidden, grafted], 1) if index in both_ways else grafted
+        for layer, (weight, bias) in enumerate(layers):
+            for index in self.layout.slots_at[layer]:
+                alpha = alphas[:, index]
+                if bool((alpha > 0).any()):
+                    grafted = _with_graft(hidden, slots[index], alpha, floor[:, index])
+                    hidden = torch.cat([hidden, grafted], 1) if index in both_ways else grafted
             hidden = torch.baddbmm(bias.unsqueeze(1), hidden, weight)
-            if index < len(layers) - 1:
+            if layer < len(layers) - 1:
                 hidden = hidden.relu()
         return hidden
 

@@ -31,7 +31,13 @@ Observations = NDArray[np.float32]
 
 def stacked_hosts(task: Task, config: EpisodeConfig) -> Callable[[int], Hosts]:
     """Return a maker of hosts that train as one batched network."""
-    return lambda count: StackedHosts(task.sizes, task.catalogue, num_hosts=count, learning_rate=config.learning_rate)
+    return lambda count: StackedHosts(
+        task.sizes,
+        task.catalogue,
+        num_hosts=count,
+        learning_rate=config.learning_rate,
+        slots_before=task.slots_before,
+    )
 
 
 def looped_hosts(task: Task, config: EpisodeConfig) -> Callable[[int], Hosts]:
