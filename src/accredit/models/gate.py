@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from accredit.errors import InvalidArgument
 from accredit.models.compiled import is_compiled
 from accredit.models.component import ResolvedComponent
-from accredit.models.off import ByFunction, Identity, Mean, Off, Resample
+from accredit.models.off import ByFunction, Identity, Mean, Off, Resample, Zero
 
 Arguments: TypeAlias = "tuple[tuple[Any, ...], dict[str, Any]]"
 """Positional and keyword arguments of a call; Any, for the model decides what its modules are given."""
@@ -33,6 +33,13 @@ class Template:
     structure: pytree.TreeSpec
     leaves: tuple[Any, ...]
     """Per leaf a `TensorShape`, or a constant."""
+
+    def is_of(self, output: Any) -> bool:
+        """Whether an output that is one tensor has this form; quick, and False where it would take longer to tell."""
+        if type(output) is not Tensor or self.structure is not _LEAF:
+            return False
+        form = self.leaves[0]
+        return bool(form.shape == output.shape and form.dtype == output.dtype and form.device == output.device)
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,9 @@ class SwitchedModule:
     def learn(self, arguments: Arguments, output: Any) -> None:
         """Remember what the output looks like for such an input."""
         key = signature(arguments)
+        known = self.templates.get(key)
+        if known is not None and known.is_of(output):
+            return  # the usual case, met at every call of a module
         template = template_of(output)
         if key in self.templates and self.templates[key] != template:
             # the shape depends on the numbers, so that a made-up output could have the wrong one
@@ -101,6 +111,8 @@ class SwitchedModule:
 
     def filled(self, template: Template, arguments: Arguments) -> Any:
         """An output of this form, as the kind of off says."""
+        if template.structure is _LEAF and isinstance(self.off, Zero):
+            return template.leaves[0].zeros()
         shapes = [leaf for leaf in template.leaves if isinstance(leaf, TensorShape)]
         tensors: list[Tensor]
         if isinstance(self.off, Identity):
