@@ -1,6 +1,7 @@
 """Accuracy and speed of running normalizers, side by side in one run.
 
-    python -m benchmarks.normalization [--json FILE] [--quick] [--seed N] [--no-install]
+    python -m benchmarks.normalization [--json FILE] [--markdown FILE] [--quick] [--seed N]
+        [--no-install]
 
 Peers that are missing are installed into an environment of their own (build/normalization-peers), from where the
 benchmark then runs; --no-install compares with what is here. Times are medians over interleaved rounds, one thread,
@@ -12,9 +13,11 @@ Axes: B environments, D features.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -23,14 +26,17 @@ import time
 import venv
 import warnings
 from collections.abc import Callable
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache, partial
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from benchmarks.normalization_peers import REQUIREMENTS, installed, reward_peers
+from benchmarks.normalization_page import page
+from benchmarks.normalization_peers import PEERS, REQUIREMENTS, installed, reward_peers
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "golden"))
@@ -53,24 +59,44 @@ def run_in_an_environment_with_peers() -> None:
     os.execv(python, [str(python), "-m", "benchmarks.normalization", "--no-install", *sys.argv[1:]])
 
 
-def median_us(calls: dict[str, Callable[[], object]], *, rounds: int, repeat: int) -> dict[str, float]:
-    """Median time of each call, the calls taking turns, so that a busy machine is busy for all."""
+def median_us(
+    calls: dict[str, Callable[[], object]], *, rounds: int, repeat: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Median time of each call in a turn of many, and of the first call of a turn.
+
+    The calls take turns, so that a busy machine is busy for all, in another order each round: the first call of a turn
+    fetches what the others pushed out of the caches, less of it after a library that makes the same calls.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
+    first: dict[str, list[float]] = {name: [] for name in calls}
+    order, shuffle = list(calls.items()), random.Random(0).shuffle
     for call in calls.values():
         for _ in range(3):
             call()
     for _ in range(rounds):
-        for name, call in calls.items():
-            # processor time of this thread: what others do on the machine in the meantime is not counted
-            start = time.thread_time()
-            for _ in range(repeat):
+        shuffle(order)
+        for name, call in order:
+            first[name].append(processor_us(call, 1))
+            for _ in range(3):
                 call()
-            times[name].append((time.thread_time() - start) / repeat * 1e6)
-    return {name: statistics.median(values) for name, values in times.items()}
+            times[name].append(processor_us(call, repeat))
+    return tuple({name: statistics.median(values) for name, values in found.items()} for found in (times, first))
 
 
-def speed(makers: dict, *, quick: bool, seed: int) -> dict[str, dict[str, float]]:
-    table = {}
+def processor_us(call: Callable[[], object], repeat: int) -> float:
+    """Processor time of this thread: what others do on the machine in the meantime is not counted."""
+    start = time.thread_time()
+    for _ in range(repeat):
+        call()
+    return (time.thread_time() - start) / repeat * 1e6
+
+
+Times = dict[str, dict[str, float]]
+
+
+def speed(makers: dict, *, quick: bool, seed: int) -> tuple[Times, Times]:
+    """Microseconds per shape and peer, in a turn of many calls and of its first call."""
+    table, first = {}, {}
     for n_envs, width in SHAPES:
         x = torch.randn(n_envs, width, generator=torch.Generator().manual_seed(seed))
         array = x.numpy()
@@ -80,9 +106,9 @@ def speed(makers: dict, *, quick: bool, seed: int) -> dict[str, dict[str, float]
             calls[name] = partial(peer.step, array if peer.takes_numpy else x)
         large = n_envs * width > 10_000
         calls["accredit compiled"] = compiled_step(x)
-        rounds = 15 if quick else 61
-        table[f"{n_envs}x{width}"] = median_us(calls, rounds=rounds, repeat=4 if large else 40)
-    return table
+        shape = f"{n_envs}x{width}"
+        table[shape], first[shape] = median_us(calls, rounds=15 if quick else 61, repeat=16 if large else 40)
+    return table, first
 
 
 def compiled_step(x: torch.Tensor) -> Callable[[], object]:
@@ -99,28 +125,53 @@ def compiled_step(x: torch.Tensor) -> Callable[[], object]:
     return lambda: compiled(x)
 
 
-def accuracy(makers: dict) -> dict[str, dict[str, dict[str, float]]]:
-    """Errors of every peer on every stream: mean in sigma, variance relative, inf where something is not finite."""
-    table: dict[str, dict[str, dict[str, float]]] = {name: {} for name in makers}
-    for stream in streams():
-        batches = [cast(stream, batch) for batch in stream.batches()]
-        mean, var = stream.truth(lambda x, s=stream: cast(s, x).double().numpy())
-        unit = np.where(var > 0, np.sqrt(var), 1.0)
-        for name, make in makers.items():
-            peer = make(8)
-            if stream.resume is not None:
-                peer.resume(*stream.resume)
-            try:
-                for batch in batches:
-                    given = batch.float().numpy() if batch.dtype == torch.bfloat16 else batch.numpy()
-                    peer.step(given if peer.takes_numpy else batch)
-                found_mean, found_var = (np.asarray(values, np.float64) for values in peer.read())
-                mean_error = float(np.abs((found_mean - mean) / unit).max())
-                var_error = float((np.abs(found_var - var) / np.where(var > 0, var, 1.0)).max())
-            except (RuntimeError, TypeError):
-                mean_error = var_error = math.nan  # the library does not take this dtype
-            table[name][stream.name] = {"mean": mean_error, "variance": var_error}
+def accuracy(names: list[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """Errors of every peer on every stream: mean in sigma, variance relative, inf where something is not finite.
+
+    Nothing is timed here, so that streams are shared out over the processors; one row at a time takes peers minutes.
+    """
+    pairs = [(index, name) for index in range(len(streams())) for name in names]
+    # a spawned process has no threads of this one to wait for
+    with ProcessPoolExecutor(mp_context=mp.get_context("spawn")) as pool:
+        found = list(pool.map(stream_error, pairs))
+    table: dict[str, dict[str, dict[str, float]]] = {name: {} for name in names}
+    for (index, name), errors in zip(pairs, found, strict=True):
+        table[name][streams()[index].name] = errors
     return table
+
+
+def stream_error(pair: tuple[int, str]) -> dict[str, float]:
+    """Errors of the peer of that name on the stream of that index."""
+    quiet()
+    index, name = pair
+    stream, peer = streams()[index], PEERS[name](8)
+    mean, var = stream_truth(index)
+    unit = np.where(var > 0, np.sqrt(var), 1.0)
+    if stream.resume is not None:
+        peer.resume(*stream.resume)
+    try:
+        for batch in (cast(stream, numbers) for numbers in stream.batches()):
+            given = batch.float().numpy() if batch.dtype == torch.bfloat16 else batch.numpy()
+            peer.step(given if peer.takes_numpy else batch)
+        found_mean, found_var = (np.asarray(values, np.float64) for values in peer.read())
+        mean_error = float(np.abs((found_mean - mean) / unit).max())
+        var_error = float((np.abs(found_var - var) / np.where(var > 0, var, 1.0)).max())
+    except (RuntimeError, TypeError):
+        mean_error = var_error = math.nan  # the library does not take this dtype
+    return {"mean": mean_error, "variance": var_error}
+
+
+@lru_cache(maxsize=1)
+def stream_truth(index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance in float64 of what the stream is after its cast."""
+    stream = streams()[index]
+    return stream.truth(lambda x: cast(stream, x).double().numpy())
+
+
+def quiet() -> None:
+    warnings.filterwarnings("ignore")
+    np.seterr(all="ignore")
+    torch.set_num_threads(1)
 
 
 def cast(stream: Stream, batch: np.ndarray) -> torch.Tensor:
@@ -132,7 +183,7 @@ def reward_times(*, quick: bool, seed: int) -> dict[str, float]:
     rng = np.random.default_rng(seed)
     reward, done = rng.standard_normal(N_ENVS).astype(np.float32), rng.random(N_ENVS) < 0.01
     calls = {name: (lambda s=step: s(reward, done)) for name, step in reward_peers(N_ENVS).items()}
-    return median_us(calls, rounds=15 if quick else 61, repeat=40)
+    return median_us(calls, rounds=15 if quick else 61, repeat=40)[0]
 
 
 def compiled_equals_eager(seed: int) -> tuple[bool, int]:
@@ -210,15 +261,18 @@ def popart_output_error() -> float:
 
 
 def measure(*, quick: bool, seed: int) -> dict[str, object]:
+    start = time.monotonic()
     makers, missing = installed()
-    times = speed(makers, quick=quick, seed=seed)
-    errors = accuracy({"accredit": makers["accredit"]} if quick else makers)
+    times, first = speed(makers, quick=quick, seed=seed)
     rewards = reward_times(quick=quick, seed=seed)
+    timed = time.monotonic()
+    errors = accuracy(["accredit"] if quick else list(makers))
+    compared = time.monotonic()
     equal, recompiles = compiled_equals_eager(seed)
     ours = errors["accredit"].values()
     others = [name for name in makers if name != "accredit"]
     nonfinite = sum(not (math.isfinite(e["mean"]) and math.isfinite(e["variance"])) for e in ours)
-    return {
+    results = {
         "mean_error_sigma_worst": max(e["mean"] for e in ours),
         "variance_error_worst": max(e["variance"] for e in ours),
         "nonfinite": nonfinite,
@@ -232,9 +286,21 @@ def measure(*, quick: bool, seed: int) -> dict[str, object]:
         "popart_output_error": popart_output_error(),
         "missing_peers": missing,
         "times_us": times,
+        "first_call_us": first,
         "reward_times_us": rewards,
         "errors": errors,
     }
+    seconds = {"speed": timed - start, "accuracy": compared - timed, "rest": time.monotonic() - compared}
+    return {**results, "duration_s": seconds, "seed": seed, "versions": versions()}
+
+
+def versions() -> dict[str, str]:
+    """Of the peers that are installed."""
+    found = {}
+    for name in ("torch", "numpy", *REQUIREMENTS[:6]):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def show(results: dict) -> None:
@@ -250,26 +316,27 @@ def show(results: dict) -> None:
         print(f"{name:>20} {np.nanmax(mean):12.2e} {np.nanmax(var):12.2e} {failed:4d} of {len(mean)}")
     print()
     for key, value in results.items():
-        if key not in {"times_us", "errors"}:
+        if key not in {"times_us", "first_call_us", "errors", "versions"}:
             print(f"{key}: {json.dumps(value)}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the results here")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, and short streams for the peers")
+    parser.add_argument("--markdown", type=Path, help="write the page of docs/evidence here")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, and accuracy of ours only")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-install", action="store_true", help="compare with what is installed here")
     options = parser.parse_args()
     if not options.no_install:
         run_in_an_environment_with_peers()
-    warnings.filterwarnings("ignore")
-    np.seterr(all="ignore")
-    torch.set_num_threads(1)
+    quiet()
     results = measure(quick=options.quick, seed=options.seed)
     show(results)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
+    if options.markdown:
+        options.markdown.write_text(page(results))
 
 
 if __name__ == "__main__":
