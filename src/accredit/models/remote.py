@@ -181,7 +181,9 @@ class HeldValue:
         try:
             return value(masks)
         except Exception as error:
-            raise _sendable(error) from None
+            failure = _sendable(error)
+        # out here, or the error would travel along as its context, where Dask pickles contexts too
+        raise failure
 
 
 def _sendable(error: Exception) -> Exception:
@@ -189,6 +191,9 @@ def _sendable(error: Exception) -> Exception:
     place = f"in a worker:\n{traceback.format_exc()}"
     try:
         pickle.loads(pickle.dumps(error))
+        # as it is done without what Dask adds to pickling where it is imported, here or at the other end
+        recipe: Any = error.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+        recipe[0](*recipe[1])
         found = error
     except Exception:
         # not an error of ours: the call is then repeated coalition by coalition, and the culprit named
