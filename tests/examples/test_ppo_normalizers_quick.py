@@ -4,11 +4,13 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
+from torch.distributions import Distribution
 
 pytest.importorskip("stable_baselines3", reason="Stable-Baselines3 is not installed (extra bench)")
 pytest.importorskip("mujoco", reason="MuJoCo is not installed (extra bench)")
@@ -23,6 +25,15 @@ from benchmarks.ppo_normalizers_pages import page, save_picture  # noqa: E402
 from benchmarks.ppo_normalizers_runs import N_ENVS, TASKS, VARIANTS, Distorted, environments, train  # noqa: E402
 
 FAILED = {"step": 20, "message": "ValueError: no"}
+
+
+@pytest.fixture(autouse=True)
+def _distributions_check_their_arguments() -> Iterator[None]:
+    """As they do in a process of their own; other libraries switch it off for everybody where they are imported."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(True)
+    yield
+    Distribution.set_default_validate_args(before)
 
 
 def record(episodes, *, failure=None, seed=0, normalizer="accredit", variant="plain", task="InvertedPendulum"):
