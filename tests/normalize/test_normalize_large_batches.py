@@ -114,3 +114,24 @@ def test_rewards_that_are_huge_or_not_finite_come_out_bounded() -> None:
     assert scaled.tolist() == [0.0, 10.0, 1.0]
     assert normalizer.returns[0].item() == 0.0
     assert normalizer.returns[2].item() == alone.returns[2].item()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_scores_beyond_one_bound_only_are_bounded(sign: float) -> None:
+    """[R24] One number of 196608 is beyond the bound, on one side."""
+    x = rows(4096, 48)
+    statistics = RunningMeanStd.from_moments(torch.zeros(48), torch.ones(48), 1000)
+    x[17, 5] = sign * 30.0
+    scores = statistics(x)
+    assert float(scores[17, 5]) == sign * 10.0
+    assert float(scores.abs().max()) == 10.0
+
+
+def test_what_sums_round_off_does_not_grow_with_the_number_of_rows() -> None:
+    """[R17] 65535 rows that cannot be laid side by side: one float32 sum over them is four times less exact."""
+    batches = [rows(65535, 3, seed=seed) for seed in range(3)]
+    statistics = RunningMeanStd(3)
+    for batch in batches:
+        statistics.update(batch)
+    exact = np.concatenate([batch.double().numpy() for batch in batches])
+    np.testing.assert_allclose(statistics.var, exact.var(0), rtol=3e-7)
