@@ -1,24 +1,31 @@
 """Figures as data, as pictures in a page, and as pictures of matplotlib (extra `report`)."""
 
 from accredit.charts.bars import bar_picture, waterfall_picture
-from accredit.charts.chart import Axis, Chart, Series
+from accredit.charts.chart import Axis, Band, Chart, Series
 from accredit.charts.estimates import Estimates, PairEstimates
-from accredit.charts.markup import data, figure, scripts
+from accredit.charts.markup import colours, data, figure, scripts
 from accredit.charts.over_time import over_time_picture
+from accredit.charts.pair_markup import PairChart, pair_figure
 from accredit.charts.pairs import matrix_picture, network_picture
+from accredit.charts.thinning import thinned
 
 __all__ = [
     "Axis",
+    "Band",
     "Chart",
     "Estimates",
+    "PairChart",
     "PairEstimates",
     "Series",
     "bar_picture",
+    "colours",
     "data",
     "figure",
     "matrix_picture",
     "network_picture",
     "over_time_picture",
+    "pair_figure",
     "scripts",
+    "thinned",
     "waterfall_picture",
 ]

@@ -7,6 +7,7 @@
   const LONGEST_NAME = 28;
   const LETTER_WIDTH = 7;
   const ROW_HEIGHT = 34;
+  const LANE_HEIGHT = 22;
 
   const look = () => {
     const style = getComputedStyle(document.documentElement);
@@ -153,6 +154,37 @@
     },
   });
 
+  const lanes = (chart) => [...new Set((chart.bands ?? []).map((band) => band.lane))];
+
+  // stages in lanes above a line chart, each lane in the colour of the series of its name
+  const stages = (chart, colours, alpha) => ({
+    id: "stages",
+    afterDraw({ ctx, chartArea: { left, right, top }, scales: { x } }) {
+      const names = lanes(chart);
+      ctx.save();
+      ctx.font = `12px ${colours.font}`;
+      ctx.textBaseline = "middle";
+      for (const [row, name] of names.entries()) {
+        const middle = top - (names.length - row - 0.5) * LANE_HEIGHT - 4;
+        const found = chart.series.findIndex((series) => series.name === name);
+        const colour = colours.series[(found < 0 ? row : found) % colours.series.length];
+        ctx.textAlign = "right";
+        ctx.fillStyle = colours.text;
+        ctx.fillText(shorten(name, Math.max(3, Math.floor((left - 8) / LETTER_WIDTH))), left - 8, middle);
+        for (const band of chart.bands.filter((one) => one.lane === name)) {
+          const from = Math.max(left, x.getPixelForValue(band.start));
+          const width = Math.min(right, x.getPixelForValue(band.end)) - from;
+          ctx.fillStyle = alpha(colour, 0.1 + 0.4 * band.strength);
+          ctx.fillRect(from, middle - LANE_HEIGHT / 2 + 2, Math.max(1, width - 1), LANE_HEIGHT - 4);
+          ctx.fillStyle = colours.text;
+          ctx.textAlign = "center";
+          if (ctx.measureText(band.label).width + 6 < width) ctx.fillText(band.label, from + width / 2, middle);
+        }
+      }
+      ctx.restore();
+    },
+  });
+
   const explain = (chart) => {
     if (chart.kind !== "bar") return "";
     const pale = chart.series.some((series) => series.y.some((_, i) => includesZero(series, i)));
@@ -167,6 +199,7 @@
     const { clientWidth: width, clientHeight: height } = context.canvas.parentElement;
     const along = (lying ? 0.5 : 0.8) * width;
     const up = 0.5 * height;
+    const above = 4 + (chart.bands ? lanes(chart).length * LANE_HEIGHT + 4 : 0);
     const longest = Math.min(LONGEST_NAME, Math.floor((0.4 * width) / LETTER_WIDTH));
     // there is no update 1.5
     const whole = chart.series.every((series) => series.x.every(Number.isInteger));
@@ -181,16 +214,17 @@
     return {
       type,
       data: { labels: lying ? names : undefined, datasets },
+      plugins: chart.bands ? [stages(chart, colours, alpha)] : [],
       options: {
         animation: false, responsive: true, maintainAspectRatio: false, indexAxis: lying ? "y" : "x", locale: "en",
-        font: { family: colours.font }, color: colours.text, layout: { padding: { right: 12, top: 4 } },
+        font: { family: colours.font }, color: colours.text, layout: { padding: { right: 12, top: above } },
         interaction: { mode: chart.kind === "line" ? "index" : "nearest", intersect: chart.kind !== "line" },
         scales: lying
           ? { x: axis(chart.y, colours, along), y: category }
           : { x: axis(chart.x, colours, along, whole ? 1 : 0), y: axis(chart.y, colours, up) },
         plugins: {
           legend: {
-            display: chart.series.length > 1, position: "top", align: "start",
+            display: chart.series.length > 1, position: chart.bands ? "bottom" : "top", align: "start",
             labels: {
               color: colours.text, usePointStyle: true, boxHeight: 8, padding: 14,
               filter: (item, data) => !data.datasets[item.datasetIndex].isBand,
@@ -204,6 +238,9 @@
     };
   };
 
+  // a page whose figures change draws them itself
+  globalThis.accreditCharts = { configure, explain };
+
   const holder = document.getElementById("charts");
   if (!holder) return;
   const figures = JSON.parse(holder.textContent).map((chart) => ({ chart, canvas: document.getElementById(chart.id) }));
@@ -211,7 +248,7 @@
     const box = canvas.parentElement;
     if (box.dataset.rows) box.style.height = `${Math.max(4, Number(box.dataset.rows) + 2.5) * ROW_HEIGHT}px`;
     // on a narrow page the legend has a row for each name
-    else box.style.minHeight = `${240 + 24 * chart.series.length}px`;
+    else box.style.minHeight = `${240 + 24 * chart.series.length + LANE_HEIGHT * lanes(chart).length}px`;
     document.getElementById(`${chart.id}-key`).textContent = explain(chart);
   }
   const draw = () => {

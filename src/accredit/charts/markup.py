@@ -12,6 +12,7 @@ from accredit.charts.chart import Chart, Series
 
 _HERE = Path(__file__).parent
 _NUMBER = ' class="number"'
+_BAND_HEAD = (("lane", False), ("band", False), ("from", True), ("to", True))
 _SCRIPTS = ("vendor/chart.umd.min.js", "vendor/chartjs-chart-error-bars.umd.min.js", "draw.js")
 
 
@@ -22,6 +23,11 @@ def scripts() -> list[str]:
     a source map elsewhere; the last reads the element with the id `charts` and draws it.
     """
     return [_without_source_map((_HERE / name).read_text(encoding="utf-8")) for name in _SCRIPTS]
+
+
+def colours() -> str:
+    """Return the style sheet with the fonts and colours of every page, which the figures are drawn in, too."""
+    return (_HERE / "colours.css").read_text(encoding="utf-8")
 
 
 def figure(chart: Chart, *, identifier: str) -> str:
@@ -42,7 +48,7 @@ def figure(chart: Chart, *, identifier: str) -> str:
         f'<figcaption id="{identifier}-title" dir="auto">{escape(chart.title)}</figcaption>'
         f'<div class="plot"{height}><canvas id="{identifier}" role="img" aria-label="{escape(label)}"></canvas></div>'
         f'<p class="note" id="{identifier}-key"></p>{note}'
-        f"<details><summary>The numbers</summary>{_table(chart)}</details></figure>"
+        f"<details><summary>The numbers</summary>{_table(chart)}{_bands(chart)}</details></figure>"
     )
 
 
@@ -78,6 +84,22 @@ def _table(chart: Chart) -> str:
     body = "".join(_rows(series, has_x_interval=has_x_interval) for series in chart.series)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="The numbers: {escape(chart.title)}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _bands(chart: Chart) -> str:
+    """What lasted from where to where."""
+    if not chart.bands:
+        return ""
+    head = "".join(f'<th scope="col"{_NUMBER if end else ""}>{text}</th>' for text, end in _BAND_HEAD)
+    body = "".join(
+        f'<tr><th scope="row"><bdi>{escape(band.lane)}</bdi></th><td><bdi>{escape(band.label)}</bdi></td>'
+        f"{_cell(band.start)}{_cell(band.end)}</tr>"
+        for band in chart.bands
+    )
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="The bands: {escape(chart.title)}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

@@ -67,7 +67,7 @@ def render(page: ReportPage) -> str:
     """
     drawn: list[tuple[str, Chart]] = []
     body = "".join(_section(section, drawn) for section in page.sections)
-    style = _STYLE.read_text(encoding="utf-8")
+    style = charts.colours() + _STYLE.read_text(encoding="utf-8")
     scripts = charts.scripts() if drawn else []
     allowed = " ".join(map(_fingerprint, scripts)) or "'none'"
     policy = "; ".join(
