@@ -69,10 +69,37 @@ class Series:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Band:
+    """A stretch of the x axis that something lasted, drawn in a lane above a line chart."""
+
+    lane: str
+    """Name of the lane; one that is the name of a series has its colour."""
+    start: float
+    end: float
+    label: str
+    """What lasted, in a word or two."""
+    strength: float = 1.0
+    """How deep its colour is, in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        """Check that it begins before it ends."""
+        if not (math.isfinite(self.start) and math.isfinite(self.end) and self.start <= self.end):
+            raise InvalidArgument(
+                f"`start` and `end` of the band {self.label!r} are {self.start} and {self.end}, wanted finite numbers "
+                "in this order; swap them, or end the band where the axis ends."
+            )
+        if not 0.0 <= self.strength <= 1.0:
+            raise InvalidArgument(
+                f"`strength` of the band {self.label!r} is {self.strength}, wanted a number in [0, 1]; pass 1 for the "
+                "full colour."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Chart:
     """One figure.
 
-    - line: y over x; intervals are bands.
+    - line: y over x; intervals are bands around the line, `bands` are stages in lanes above it.
     - bar: lying bars, a name each (`x` lists the names, which all series share); intervals are error bars.
     - scatter: points; intervals are error bars in one or both directions.
 
@@ -95,9 +122,16 @@ class Chart:
     series: tuple[Series, ...]
     note: str = ""
     """What a reader needs to know: what the intervals are, over how many repetitions."""
+    bands: tuple[Band, ...] = ()
+    """Stages over the same x, in a line chart."""
 
     def __post_init__(self) -> None:
         """Check that the series fit the kind of chart."""
+        if self.bands and self.kind != "line":
+            raise InvalidArgument(
+                f"`bands` of the {self.kind} chart {self.title!r} has {len(self.bands)} entries, but only a line chart "
+                "has an axis that something can last along; leave them out."
+            )
         names = {series.x for series in self.series}
         is_named = any(isinstance(place, str) for x in names for place in x)
         if self.kind == "bar" and len(names) > 1:
@@ -151,12 +185,13 @@ class Chart:
                 {"name": series.name} | {name: [_drawn(entry) for entry in column] for name, column in series.columns()}
                 for series in self.series
             ],
-        }
+        } | ({"bands": [vars(band) for band in self.bands]} if self.bands else {})
 
     def _numbers(self, axis: Literal["x", "y"]) -> list[float]:
         """Return every finite number along one axis, ends of intervals included."""
         wanted = {"x", "x_lower", "x_upper"} if axis == "x" else {"y", "lower", "upper"}
-        entries = (e for series in self.series for name, column in series.columns() if name in wanted for e in column)
+        entries = [e for series in self.series for name, column in series.columns() if name in wanted for e in column]
+        entries += [end for band in self.bands for end in (band.start, band.end)] if axis == "x" else []
         return [entry for entry in map(_drawn, entries) if isinstance(entry, (int, float))]
 
 

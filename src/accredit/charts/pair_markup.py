@@ -1,0 +1,204 @@
+"""Interactions of pairs as HTML: a drawn network, or a table with coloured cells; no script, and the same on paper."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from html import escape
+from typing import Literal
+
+from accredit.charts.estimates import PairEstimates, short_names
+
+_MOST_NODES, _MOST_LINES, _MOST_ROWS = 24, 60, 40
+_MOST_LEVEL = 12  # nodes whose names stand level beside them
+_MOST_NUMBERS = 9  # rows of a matrix whose cells have room for a number
+_MOST_LISTED = 400  # pairs in the table below
+_LONGEST = 18  # characters of a name beside a node
+_DEPTHS = 5  # shades of either sign
+_RADIUS, _MARGIN = 100.0, 140.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairChart:
+    """Interactions of the pairs of some players, as a figure of a page."""
+
+    title: str
+    kind: Literal["network", "matrix"]
+    estimates: PairEstimates
+    note: str = ""
+    """What a reader needs to know beyond the colours, which are explained anyway."""
+
+
+def pair_figure(chart: PairChart, *, identifier: str) -> str:
+    """Return one figure as HTML: title, picture, what its colours mean, and its numbers as a table.
+
+    Args:
+        chart: What is drawn.
+        identifier: An id that is unique in the page.
+
+    Example:
+        >>> from accredit.charts import Estimates
+        >>> pairs = Estimates(names=("a + b",), values=(0.5,), half_widths=(0.1,), quantity="accuracy", unit="share",
+        ...     higher_is_better=True, level=0.95)
+        >>> chart = PairChart(title="Pairs", kind="matrix", estimates=PairEstimates(players=("a", "b"), pairs=pairs))
+        >>> "<b>+0.5</b>" in pair_figure(chart, identifier="pairs-1")
+        True
+    """
+    drawn = _network(chart) if chart.kind == "network" else _matrix(chart)
+    note = f'<p class="note" dir="auto">{escape(chart.note)}</p>' if chart.note else ""
+    return (
+        f'<figure class="chart {chart.kind}" aria-labelledby="{identifier}-title">'
+        f'<figcaption id="{identifier}-title" dir="auto">{escape(chart.title)}</figcaption>'
+        f'{drawn}<p class="note">{_explained(chart)}</p>{note}'
+        f"<details><summary>The numbers</summary>{_numbers(chart)}</details></figure>"
+    )
+
+
+def _explained(chart: PairChart) -> str:
+    """What the signs mean, what was left out."""
+    pairs = chart.estimates.pairs
+    said = ["Blue: together they help more than apart; orange: less."]
+    if chart.kind == "network":
+        said[0] = (
+            "Blue, whole lines: together they help more than apart; orange, dashed: less. The wider, the stronger."
+        )
+        said.append(f"Pale: the interval includes 0 or is unknown ({escape(pairs.interval_note)}).")
+    else:
+        said.append(f"Bold or dotted: the interval excludes 0 ({escape(pairs.interval_note)}).")
+    omitted = len(chart.estimates.players) - (_MOST_NODES if chart.kind == "network" else _MOST_ROWS)
+    if omitted > 0:
+        said.append(f"{omitted} players with weaker interactions are not drawn.")
+    if chart.kind == "network" and (few := len(_lines(chart)[1])) == _MOST_LINES:
+        said.append(f"The {few} strongest pairs are drawn.")
+    return " ".join(said)
+
+
+def _lines(chart: PairChart) -> tuple[list[int], list[tuple[float, int, tuple[int, int]]]]:
+    """Players that are drawn, and of their pairs the strongest first: strength, position, both players."""
+    estimates = chart.estimates
+    nodes = estimates.strongest_players(_MOST_NODES)
+    lines = [
+        (abs(value), at, pair)
+        for at, (pair, value) in enumerate(zip(estimates.places(), estimates.pairs.values, strict=True))
+        if pair[0] in nodes and pair[1] in nodes and value != 0.0
+    ]
+    return nodes, sorted(lines, key=lambda line: (-line[0], line[1]))[:_MOST_LINES]
+
+
+def _network(chart: PairChart) -> str:
+    estimates = chart.estimates
+    nodes, lines = _lines(chart)
+    angle = {at: 2 * math.pi * place / len(nodes) - math.pi / 2 for place, at in enumerate(nodes)}
+    parts = []
+    # the weakest first, so that the strongest lie on top
+    for size, at, (first, second) in reversed(lines):
+        kind = "helps" if estimates.pairs.contributions[at] > 0 else "harms"
+        faint = "" if _is_decided(chart, at) else " faint"
+        ends = [f"{_RADIUS * f(angle[end]):.1f}" for end in (first, second) for f in (math.cos, math.sin)]
+        parts.append(
+            f'<line class="{kind}{faint}" x1="{ends[0]}" y1="{ends[1]}" x2="{ends[2]}" y2="{ends[3]}" '
+            f'stroke-width="{1 + 6 * size / lines[0][0]:.2f}"><title>{escape(_spoken(chart, at))}</title></line>'
+        )
+    names = short_names(estimates.players, longest=_LONGEST)
+    parts += (_node(names[at], angle[at], is_level=len(nodes) <= _MOST_LEVEL) for at in nodes)
+    high = 30.0 if len(nodes) <= _MOST_LEVEL else _MARGIN
+    box = f"{-_RADIUS - _MARGIN} {-_RADIUS - high} {2 * (_RADIUS + _MARGIN)} {2 * (_RADIUS + high)}"
+    label = f"Network: {chart.title}. {len(nodes)} players, {len(lines)} lines. The numbers are in the table below."
+    return f'<svg viewBox="{box}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
+
+
+def _node(name: str, angle: float, *, is_level: bool) -> str:
+    """A point on the circle with its name outside of it: level, or along the ray where many stand close."""
+    x, y = math.cos(angle), math.sin(angle)
+    point = f'<circle cx="{_RADIUS * x:.1f}" cy="{_RADIUS * y:.1f}" r="5"/>'
+    if not is_level:
+        turn, side = math.degrees(angle), 1
+        if x < -1e-9:
+            turn, side = turn + 180, -1
+        place = f'transform="rotate({turn:.1f})" x="{side * (_RADIUS + 11):.1f}" y="4"'
+        anchor = "start" if side > 0 else "end"
+    else:
+        anchor = "start" if x > 0.2 else "end" if x < -0.2 else "middle"
+        place = f'x="{(_RADIUS + 11) * x:.1f}" y="{(_RADIUS + 13) * y + 4:.1f}"'
+    return f'{point}<text {place} text-anchor="{anchor}">{escape(name)}</text>'
+
+
+def _matrix(chart: PairChart) -> str:
+    """A cell per pair in a table; with its number where there is room."""
+    estimates = chart.estimates
+    drawn = estimates.strongest_players(_MOST_ROWS)
+    names = short_names(estimates.players)
+    position = {pair: at for at, pair in enumerate(estimates.places())}
+    heads = "".join(f'<th scope="col"><span dir="auto">{escape(names[at])}</span></th>' for at in drawn)
+    rows = "".join(
+        f'<tr><th scope="row"><bdi>{escape(names[row])}</bdi></th>'
+        + "".join(_square(chart, position.get((min(row, column), max(row, column))), len(drawn)) for column in drawn)
+        + "</tr>"
+        for row in drawn
+    )
+    crowded = "" if len(drawn) <= _MOST_NUMBERS else " crowded"
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Matrix: {escape(chart.title)}">'
+        f'<table class="heat{crowded}"><thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _square(chart: PairChart, at: int | None, n_rows: int) -> str:
+    if at is None:
+        return '<td class="same"></td>'
+    pairs = chart.estimates.pairs
+    contribution, largest = pairs.contributions[at], max(map(abs, pairs.contributions)) or 1.0
+    depth = round(_DEPTHS * abs(contribution) / largest)
+    shade = f"{'plus' if contribution > 0 else 'minus'}-{depth}" if depth else "none"
+    if n_rows > _MOST_NUMBERS:
+        said = "&bull;" if _is_decided(chart, at) else ""
+        return f'<td class="{shade}" title="{escape(_spoken(chart, at))}">{said}</td>'
+    text = f"{contribution:+.3g}".replace("-", "\N{MINUS SIGN}")
+    return f'<td class="{shade}">{f"<b>{text}</b>" if _is_decided(chart, at) else text}</td>'
+
+
+def _is_decided(chart: PairChart, at: int) -> bool:
+    """Whether the interval excludes 0."""
+    pairs = chart.estimates.pairs
+    reach = pairs.reach[at]
+    return reach is not None and abs(pairs.values[at]) > reach
+
+
+def _ends(chart: PairChart, at: int) -> tuple[str, str, str]:
+    """The interaction and its interval, positive helps, as texts."""
+    pairs = chart.estimates.pairs
+    middle, reach = pairs.contributions[at], pairs.reach[at]
+    texts = [f"{middle:.4g}"] + (
+        ["unknown"] * 2 if reach is None else [f"{middle - reach:.4g}", f"{middle + reach:.4g}"]
+    )
+    first, lower, upper = (text.replace("-", "\N{MINUS SIGN}") for text in texts)
+    return first, lower, upper
+
+
+def _spoken(chart: PairChart, at: int) -> str:
+    value, lower, upper = _ends(chart, at)
+    return f"{chart.estimates.pairs.names[at]}: {value} [{lower}, {upper}] {chart.estimates.pairs.unit}"
+
+
+def _numbers(chart: PairChart) -> str:
+    """The strongest pairs as a table."""
+    pairs = chart.estimates.pairs
+    strongest = sorted(range(len(pairs.values)), key=lambda at: (-abs(pairs.values[at]), at))[:_MOST_LISTED]
+    heads = ("pair", f"interaction ({pairs.unit}), positive helps", "lower", "upper")
+    head = "".join(f'<th scope="col"{_numeric(place)}>{escape(text)}</th>' for place, text in enumerate(heads))
+    body = "".join(
+        f'<tr><th scope="row"><bdi>{escape(pairs.names[at])}</bdi></th>'
+        + "".join(f'<td class="number">{text}</td>' for text in _ends(chart, at))
+        + "</tr>"
+        for at in strongest
+    )
+    omitted = len(pairs.values) - len(strongest)
+    more = f'<p class="note">{omitted} weaker pairs are left out.</p>' if omitted else ""
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="The numbers: {escape(chart.title)}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}</div>"
+    )
+
+
+def _numeric(place: int) -> str:
+    return ' class="number"' if place else ""
