@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_toys import TINY, TOY, events_of, same
+from training_toys import SMALL, TINY, events_of, same
 
 from accredit import checkpoint
 from accredit.errors import FileDamaged, RunFolderError, StateMismatch, UnknownName
@@ -26,11 +26,10 @@ from accredit.telemetry import (
     read,
 )
 from accredit.training import task as tasks
+from accredit.training.comparison import Comparison, Interval
 from accredit.training.config_record import to_plain
-from accredit.training.evaluation import Comparison, Interval
 from accredit.training.loop import Phase, Stopped, Watcher, evaluate, one_thread, resume, train
 
-SMALL = dataclasses.replace(TOY, name="small", sizes=(8, 6, 3))  # two slots: fewer schedules compete at the end
 CONFIG = dataclasses.replace(TINY, task="small")
 
 
@@ -203,6 +202,20 @@ def test_every_policy_grows_the_same_hosts_which_training_never_met(finished):
     assert nothing.parameters.mean == SMALL.host_parameters
     assert nothing.minus_no_growth is None
     assert comparison.policies[0].learned_minus is None
+
+
+def test_the_fixed_large_row_is_the_size_that_is_no_smaller_than_the_learned_hosts(finished):
+    """[R35] Every size is told; the row of the table is one of them, on the same hosts."""
+    comparison = finished[1]
+    rows = {row.policy: row for row in comparison.policies}
+    assert [row.width for row in comparison.sizes] == list(SMALL.large_widths)
+    parameters = [row.parameters for row in comparison.sizes]
+    assert parameters == sorted(parameters) == [SMALL.widened(width).host_parameters for width in SMALL.large_widths]
+    chosen = next(row for row in comparison.sizes if row.parameters >= rows["learned"].parameters.mean)
+    assert rows["fixed large"].log_loss == chosen.log_loss
+    assert rows["fixed large"].parameters.mean == chosen.parameters
+    assert rows["fixed large"].learned_minus == chosen.learned_minus
+    assert chosen.learned_minus.mean == pytest.approx(rows["learned"].log_loss.mean - chosen.log_loss.mean)
 
 
 def test_an_interval_is_that_of_student():

@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from accredit.training.evaluation import Comparison, Interval
+from accredit.training.comparison import Comparison, Interval
 
 
 def policy_table(comparison: Comparison) -> Table:
@@ -29,6 +29,29 @@ def policy_table(comparison: Comparison) -> Table:
             _difference(row.minus_no_growth),
             _difference(row.learned_minus),
             style="bold" if row.policy == "learned" else "",
+        )
+    return table
+
+
+def size_table(comparison: Comparison) -> Table:
+    """Return accuracy and log-loss of networks that were large from the start, by their parameters."""
+    table = Table(
+        title="Fixed large networks at equal minibatches",
+        caption="learning rates chosen on the reward split; the table above has the\n"
+        "smallest size that is not below the learned policy's hosts",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for name in ("width", "learning rate", "params", "accuracy", "log-loss", "learned vs it"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in comparison.sizes:
+        table.add_row(
+            str(row.width),
+            f"{row.learning_rate:g}",
+            str(row.parameters),
+            f"{row.accuracy.mean:.3f}",
+            f"{row.log_loss.mean:.3f}",
+            _difference(row.learned_minus),
         )
     return table
 

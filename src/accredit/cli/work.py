@@ -16,10 +16,10 @@ from accredit.cli.commands import Evaluate, Grow, Report, Resume
 from accredit.cli.progress import Display
 from accredit.cli.settings import quick, with_settings
 from accredit.cli.sinks import sinks_of
-from accredit.cli.tables import graft_table, policy_table
+from accredit.cli.tables import graft_table, policy_table, size_table
 from accredit.report.run_report import write_run_report
+from accredit.training.comparison import Comparison
 from accredit.training.config import TrainConfig
-from accredit.training.evaluation import Comparison
 from accredit.training.loop import Stopped, Watcher, evaluate, resume, train
 from accredit.training.run_folder import RunFolder
 from accredit.training.task import find_task
@@ -87,6 +87,7 @@ def _watched(work: Callable[[Watcher], Comparison], folder: RunFolder, *, quiet:
     finally:
         display.close()
     console.print(policy_table(comparison))
+    console.print(size_table(comparison))
     if comparison.grafts:
         console.print(graft_table(comparison))
     else:

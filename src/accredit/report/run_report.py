@@ -198,17 +198,26 @@ def _frontier(comparison: Plain, level: str) -> Chart:
         kind="scatter",
         x=Axis(label="parameters of host and grafts", unit="count"),
         y=Axis(label="test accuracy", unit="share"),
-        series=tuple(
+        series=(
+            *(
+                Series(
+                    name=row["policy"],
+                    x=(row["parameters"]["mean"],),
+                    y=(row["accuracy"]["mean"],),
+                    lower=(row["accuracy"]["lower"],),
+                    upper=(row["accuracy"]["upper"],),
+                    x_lower=(row["parameters"]["lower"],),
+                    x_upper=(row["parameters"]["upper"],),
+                )
+                for row in comparison["policies"]
+            ),
             Series(
-                name=row["policy"],
-                x=(row["parameters"]["mean"],),
-                y=(row["accuracy"]["mean"],),
-                lower=(row["accuracy"]["lower"],),
-                upper=(row["accuracy"]["upper"],),
-                x_lower=(row["parameters"]["lower"],),
-                x_upper=(row["parameters"]["upper"],),
-            )
-            for row in comparison["policies"]
+                name="fixed network, every size",
+                x=tuple(row["parameters"] for row in comparison["sizes"]),
+                y=tuple(row["accuracy"]["mean"] for row in comparison["sizes"]),
+                lower=tuple(row["accuracy"]["lower"] for row in comparison["sizes"]),
+                upper=tuple(row["accuracy"]["upper"] for row in comparison["sizes"]),
+            ),
         ),
         note=f"Error bars: {level} intervals over hosts.",
     )

@@ -4,9 +4,9 @@ from accredit.training.extra import require_packages
 
 require_packages()
 
+from accredit.training.comparison import Comparison
 from accredit.training.config import EpisodeConfig, EvaluationConfig, TrainConfig
 from accredit.training.environment import GrowthEnv, GrowthVectorEnv
-from accredit.training.evaluation import Comparison
 from accredit.training.loop import Phase, Stopped, Watcher, evaluate, resume, train
 from accredit.training.reward import RewardConfig
 from accredit.training.task import TASKS, Task

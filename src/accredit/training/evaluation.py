@@ -5,96 +5,27 @@ H hosts, S slots, B test examples.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from scipy import stats
 
 from accredit.growth.hosts import Players
-from accredit.moments import moments_of
 from accredit.telemetry.event import Event, HostGrown, Origin
 from accredit.training.baselines import Calibrator, Greedy, NoGrowth, Policy, RandomPolicy, Schedule, View
+from accredit.training.comparison import Comparison, GraftRow, Interval, PolicyRow, SizeRow
 from accredit.training.config import TrainConfig
 from accredit.training.credit import ACCURACY, LOG_LOSS
 from accredit.training.environment import stacked_hosts
 from accredit.training.episodes import Episodes
+from accredit.training.fixed_network import RATE_FACTORS, FixedNetwork, closest, trained, tuned_networks
 from accredit.training.host_seeds import HostSeeds, Purpose, derived_seed
 from accredit.training.task import Task
 
 Progress = Callable[[int, int], None]
-LEARNED, NO_GROWTH = "learned", "no growth"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A mean over hosts with its Student t interval; the hosts are independent draws of the seed."""
-
-    mean: float
-    lower: float | None
-    """None where fewer than two hosts leave the uncertainty unknown."""
-    upper: float | None
-    count: int
-
-    @classmethod
-    def of(cls, values: Sequence[float], confidence: float) -> Interval:
-        """Return the interval of the mean of `values`."""
-        array = np.asarray(values, dtype=np.float64)
-        if len(array) < 2:
-            return cls(mean=float(array.mean()), lower=None, upper=None, count=len(array))
-        moments = moments_of(torch.from_numpy(array))
-        mean = float(moments.mean)
-        stderr = float((moments.sample_var / len(array)).sqrt())
-        half = float(stats.t.ppf(0.5 + confidence / 2, len(array) - 1)) * stderr
-        return cls(mean=mean, lower=mean - half, upper=mean + half, count=len(array))
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolicyRow:
-    """One policy in the comparison; differences are paired by host, in log-loss: negative is better."""
-
-    policy: str
-    accuracy: Interval
-    log_loss: Interval
-    parameters: Interval
-    minus_no_growth: Interval | None
-    """Its log-loss minus that of no growth; None for no growth itself."""
-    learned_minus: Interval | None
-    """The learned policy's log-loss minus its own; None for the learned policy itself."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GraftRow:
-    """What grafts of one kind in one slot earned where the learned policy committed them, on the test split."""
-
-    slot: str
-    kind: str
-    log_loss: Interval
-    """Contribution (Shapley value, positive helps) in nats."""
-    accuracy: Interval
-    """Contribution in share of the examples."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """The outcome of a run."""
-
-    policies: tuple[PolicyRow, ...]
-    grafts: tuple[GraftRow, ...]
-    hosts: int
-    confidence: float
-    schedule: str
-    """Which schedule did best on the reward split."""
-    calibrated_kinds: tuple[str, ...]
-    """Which kind earned most in each slot on the reward split."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return dataclasses.asdict(self)
+LEARNED, NO_GROWTH, FIXED_LARGE = "learned", "no growth", "fixed large"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +75,8 @@ def compare(
         on_event: gets the events of all hosts.
         progress: called with steps done and planned.
     """
-    planned = config.evaluation.calibration_episodes + len(list(_plans(task, ()))) + 6
+    sizes = len(task.large_widths)
+    planned = config.evaluation.calibration_episodes + len(list(_plans(task, ()))) + 6 + sizes * (len(RATE_FACTORS) + 1)
     count = itertools.count(1)
 
     def tick() -> None:
@@ -153,6 +85,7 @@ def compare(
 
     kinds = _calibrate(task, config, tick)
     plan = _best_plan(task, config, kinds, tick)
+    networks = tuned_networks(task, config.episode, _design_hosts(config, config.environments), tick)
     view = _view(task, config)
 
     def generator(*parts: int) -> np.random.Generator:
@@ -170,9 +103,15 @@ def compare(
     for name, policy in contenders.items():
         measured[name] = _measure(task, config, name, policy, on_event)
         tick()
+    large = _measure_large(config, networks, tick)
+    chosen = closest(networks, float(np.mean([host.parameters for host in measured[LEARNED].hosts])))
+    measured[FIXED_LARGE] = large[chosen.width]
+    for host in measured[FIXED_LARGE].hosts:
+        on_event(host)
     confidence = config.evaluation.confidence
     return Comparison(
-        policies=tuple(_row(name, measured, confidence) for name in contenders),
+        policies=tuple(_row(name, measured, confidence) for name in (*list(contenders)[:-1], FIXED_LARGE, NO_GROWTH)),
+        sizes=tuple(_size_row(network, large[network.width], measured[LEARNED], confidence) for network in networks),
         grafts=_graft_rows(task, measured[LEARNED].contributions, confidence),
         hosts=config.evaluation.hosts,
         confidence=confidence,
@@ -208,9 +147,13 @@ def grow_evaluation_hosts(
     """
     count, prefix = config.evaluation.hosts, name.replace(", ", "-").replace(" ", "-")
     episodes = _episodes(task, config, [f"{prefix}-{row:03d}" for row in range(count)], on_event)
-    seeds = HostSeeds(config.seed, Purpose.EVALUATION, count=count)
-    play(episodes, policy, [seeds.draw() for _ in range(count)])
+    play(episodes, policy, _evaluation_hosts(config))
     return episodes
+
+
+def _evaluation_hosts(config: TrainConfig) -> list[int]:
+    seeds = HostSeeds(config.seed, Purpose.EVALUATION, count=config.evaluation.hosts)
+    return [seeds.draw() for _ in range(config.evaluation.hosts)]
 
 
 def _view(task: Task, config: TrainConfig) -> View:
@@ -248,7 +191,7 @@ def _plans(task: Task, calibrated: tuple[int, ...]) -> Iterator[Plan]:
 
     Kinds that were planted to harm do not compete.
     """
-    useful = [row for row, kind in enumerate(task.catalogue) if not kind.dropped]
+    useful = [row for row, kind in enumerate(task.catalogue) if not kind.is_harmful]
     uniform = [(kind,) * len(task.slot_names) for kind in useful]
     for kinds in (calibrated, uniform[0], uniform[-1]):
         for order in itertools.permutations(range(len(task.slot_names))):
@@ -304,6 +247,33 @@ def _measure(task: Task, config: TrainConfig, name: str, policy: Policy, on_even
     return Measured(hosts=tuple(hosts), contributions=tuple(contributions))
 
 
+def _measure_large(
+    config: TrainConfig, networks: Sequence[FixedNetwork], tick: Callable[[], None]
+) -> dict[int, Measured]:
+    """Train the evaluation hosts in every size, then read the test split; by width."""
+    seeds, measured = _evaluation_hosts(config), {}
+    for network in networks:
+        test, hosts = network.task.splits.test, trained(network.task, network.config, seeds)
+        grown = []
+        for row, seed in enumerate(seeds):
+            outcome = hosts.evaluate([row], test.inputs, test.labels, players=Players.NOBODY)
+            origin = Origin(environment=f"fixed-large-{row:03d}-test", episode=0, step=config.episode.steps)
+            grown.append(
+                HostGrown(
+                    origin=origin,
+                    policy=FIXED_LARGE,
+                    host_seed=seed,
+                    log_loss=float(outcome.log_loss[0, -1].double().mean()),
+                    accuracy=float(outcome.is_correct[0, -1].double().mean()),
+                    parameters=network.task.host_parameters,
+                    committed=(),
+                )
+            )
+        measured[network.width] = Measured(hosts=tuple(grown), contributions=())
+        tick()
+    return measured
+
+
 def _row(name: str, measured: dict[str, Measured], confidence: float) -> PolicyRow:
     def losses(policy: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         return np.array([host.log_loss for host in measured[policy].hosts])
@@ -318,6 +288,18 @@ def _row(name: str, measured: dict[str, Measured], confidence: float) -> PolicyR
             None if name == NO_GROWTH else Interval.of((losses(name) - losses(NO_GROWTH)).tolist(), confidence)
         ),
         learned_minus=None if name == LEARNED else Interval.of((losses(LEARNED) - losses(name)).tolist(), confidence),
+    )
+
+
+def _size_row(network: FixedNetwork, measured: Measured, learned: Measured, confidence: float) -> SizeRow:
+    pairs = zip(learned.hosts, measured.hosts, strict=True)
+    return SizeRow(
+        width=network.width,
+        learning_rate=network.config.learning_rate,
+        parameters=network.task.host_parameters,
+        accuracy=Interval.of([host.accuracy for host in measured.hosts], confidence),
+        log_loss=Interval.of([host.log_loss for host in measured.hosts], confidence),
+        learned_minus=Interval.of([mine.log_loss - its.log_loss for mine, its in pairs], confidence),
     )
 
 

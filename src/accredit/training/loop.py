@@ -26,10 +26,11 @@ from accredit.telemetry.event import Event, RunCompleted, RunStarted, UpdateComp
 from accredit.telemetry.sinks.fan_out import Sink
 from accredit.telemetry.sinks.jsonl import JsonlSink, cut, read
 from accredit.telemetry.sinks.view import showing
+from accredit.training.comparison import Comparison
 from accredit.training.config import MAY_CHANGE_ON_RESUME, TrainConfig
 from accredit.training.config_record import differing_fields, from_plain, to_plain
 from accredit.training.episodes import Episodes
-from accredit.training.evaluation import LEARNED, Comparison, compare, grow_evaluation_hosts
+from accredit.training.evaluation import LEARNED, compare, grow_evaluation_hosts
 from accredit.training.run_folder import RunFolder, read_json, write_json
 from accredit.training.run_lock import locked
 from accredit.training.task import Task, find_task

@@ -1,52 +1,74 @@
-"""What is grown on what: a host architecture, a catalogue of grafts, and data."""
+"""What is grown on what: a host architecture, a catalogue of grafts, data, a metric, and how hosts are trained."""
 
 from __future__ import annotations
 
 import difflib
-import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import cast
 
 import torch
 from torch import nn
 
-from accredit.errors import UnknownName
-from accredit.growth.catalogue import VECTOR_CATALOGUE, VectorKind
+from accredit.errors import InvalidArgument, UnknownName
+from accredit.growth.architectures import mlp_layers
+from accredit.growth.catalogue import VECTOR_CATALOGUE, Kind, VectorKind
+from accredit.growth.hosts import Hosts
+from accredit.growth.looped import LoopedHosts
+from accredit.growth.metric import LogLoss, Metric
 from accredit.growth.network import GrowingNetwork
-from accredit.growth.slot import Slot
+from accredit.growth.stacked import StackedHosts
+from accredit.training.config import EpisodeConfig
 from accredit.training.data import Splits, digits
 from accredit.training.planted import FEATURES, PLANTED_CATALOGUE, planted
+
+Layers = Sequence[nn.Module]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A family of hosts that differ by their seed alone, and the data that they learn."""
+    """A family of hosts that differ by their seed alone, and the data that they learn.
+
+    Everything is passed in, so that a host and data of your own make a task of your own.  Functions at the top of a
+    module (and `functools.partial` of them) let a task travel to other processes; a lambda does not.
+    """
 
     name: str
-    sizes: tuple[int, ...]
-    """Features of the input, of each hidden layer, and classes: an MLP with slots before its linear layers."""
-    catalogue: tuple[VectorKind, ...]
+    layers: Callable[[], Layers]
+    """Returns the layers of a fresh host with a `Slot` wherever something may be grafted; called under the host's seed,
+    so that it just builds modules."""
+    catalogue: tuple[Kind, ...]
     """Kinds of graft that may be chosen."""
     load: Callable[[], Splits]
-    """Where the data comes from."""
-    slots_before: tuple[int, ...] = ()
-    """Index of the linear layer before which each slot stands, ascending; empty: one slot before each."""
+    """Where the data comes from: inputs of any shape and type that the first layer takes, labels that `metric` takes."""
+    metric: Metric = field(default_factory=LogLoss)
+    """What hosts lower and are measured by."""
+    episode: EpisodeConfig = field(default_factory=EpisodeConfig)
+    """How hosts of this task are trained and grown unless a run says otherwise."""
+    is_stacked: bool = True
+    """Whether many hosts are one batched network, which takes `VectorKind` grafts and layers without dropout or batch
+    statistics; else they are trained one after the other, whatever they are made of."""
+    wider: Callable[[int], Layers] | None = None
+    """Returns the layers of a host with so many features inside, for the fixed large network that growth is compared
+    with; None: no such comparison."""
+    large_widths: tuple[int, ...] = ()
+    """Sizes of that network, as `wider` takes them, ascending."""
 
     @cached_property
     def splits(self) -> Splits:
         """The data, loaded at the first use."""
         return self.load()
 
+    @cached_property
+    def template(self) -> GrowingNetwork:
+        """A host that nobody trains: what all others look like."""
+        return self.build_host(0)
+
     @property
     def slot_names(self) -> tuple[str, ...]:
-        """`input`, `hidden1`, ... by the layer that a slot stands before; `input-1`, `input-2` where two share one."""
-        names = ["input", *(f"hidden{layer}" for layer in range(1, len(self.sizes) - 1))]
-        before = self.slots_before or tuple(range(len(names)))
-        return tuple(
-            f"{names[layer]}-{before[: slot + 1].count(layer)}" if before.count(layer) > 1 else names[layer]
-            for slot, layer in enumerate(before)
-        )
+        """Names of the slots in the order of execution."""
+        return tuple(slot.name for slot in self.template.slots)
 
     @property
     def kind_names(self) -> tuple[str, ...]:
@@ -56,22 +78,94 @@ class Task:
     @property
     def host_parameters(self) -> int:
         """Parameters of a host without grafts."""
-        return sum(inputs * outputs + outputs for inputs, outputs in itertools.pairwise(self.sizes))
+        return self.template.parameter_count()
 
     def build_host(self, seed: int) -> GrowingNetwork:
         """Return a fresh host: PyTorch's own initialisation under `seed`, which touches no other random state."""
-        layers: list[nn.Module] = []
-        before = self.slots_before or tuple(range(len(self.sizes) - 1))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            for layer, (inputs, outputs) in enumerate(itertools.pairwise(self.sizes)):
-                names = (name for name, at in zip(self.slot_names, before, strict=True) if at == layer)
-                layers += [*(Slot(name, inputs) for name in names), nn.Linear(inputs, outputs), nn.ReLU()]
-        return GrowingNetwork(layers[:-1])
+            return GrowingNetwork(self.layers())
+
+    def make_hosts(self, count: int, *, learning_rate: float) -> Hosts:
+        """Return `count` hosts that train side by side, the fastest way that the task allows.
+
+        Args:
+            count: E.
+            learning_rate: of Adam, for hosts and grafts alike.
+
+        Raises:
+            InvalidArgument: `is_stacked`, but the host or the catalogue cannot be stacked.
+        """
+        if not self.is_stacked:
+            return self.looped_hosts(count, learning_rate=learning_rate)
+        others = [kind.name for kind in self.catalogue if not isinstance(kind, VectorKind)]
+        if others:
+            raise InvalidArgument(
+                f"`catalogue` of task {self.name!r} has {', '.join(others)}, wanted kinds of class VectorKind in a "
+                "stack; use these, or give the task is_stacked=False."
+            )
+        return StackedHosts(
+            self.template,
+            cast("tuple[VectorKind, ...]", self.catalogue),
+            num_hosts=count,
+            learning_rate=learning_rate,
+            metric=self.metric,
+        )
+
+    def looped_hosts(self, count: int, *, learning_rate: float) -> LoopedHosts:
+        """Return `count` hosts that are plain growing networks, trained one after the other."""
+        hosts = [self.build_host(0) for _ in range(count)]
+        return LoopedHosts(hosts, self.catalogue, learning_rate=learning_rate, metric=self.metric)
+
+    def widened(self, width: int) -> Task:
+        """Return a task with the same data whose hosts have `width` features inside.
+
+        Raises:
+            InvalidArgument: the task does not say how, by `wider`.
+        """
+        if self.wider is None:
+            raise InvalidArgument(
+                f"`wider` of task {self.name!r} is None, wanted a function of a width that returns layers; give the "
+                "task one, or no `large_widths`."
+            )
+        return replace(self, layers=partial(self.wider, width), load=lambda: self.splits)
 
 
-DIGITS = Task(name="digits", sizes=(64, 8, 8, 10), catalogue=VECTOR_CATALOGUE, load=digits)
-PLANTED = Task(name="planted", sizes=(FEATURES, 2), catalogue=PLANTED_CATALOGUE, load=planted, slots_before=(0, 0, 0))
+def mlp_task(
+    name: str,
+    sizes: tuple[int, ...],
+    *,
+    catalogue: tuple[Kind, ...],
+    load: Callable[[], Splits],
+    slots_before: tuple[int, ...] = (),
+    large_widths: tuple[int, ...] = (16, 24, 32, 48, 64),
+) -> Task:
+    """Return a task whose hosts are perceptrons; the wider ones have at least one hidden layer.
+
+    Args:
+        name: of the task.
+        sizes: features of the input, of each hidden layer, and classes.
+        catalogue: kinds of graft that may be chosen.
+        load: where the data comes from.
+        slots_before: index of the linear layer before which each slot stands, ascending; empty: one before each.
+        large_widths: sizes of the fixed large network, in features of each hidden layer.
+    """
+    return Task(
+        name=name,
+        layers=partial(mlp_layers, sizes, slots_before),
+        catalogue=catalogue,
+        load=load,
+        wider=partial(_wider_mlp, sizes, slots_before),
+        large_widths=large_widths,
+    )
+
+
+def _wider_mlp(sizes: tuple[int, ...], slots_before: tuple[int, ...], width: int) -> Layers:
+    return mlp_layers((sizes[0], *(width,) * max(1, len(sizes) - 2), sizes[-1]), slots_before)
+
+
+DIGITS = mlp_task("digits", (64, 8, 8, 10), catalogue=VECTOR_CATALOGUE, load=digits)
+PLANTED = mlp_task("planted", (FEATURES, 2), catalogue=PLANTED_CATALOGUE, load=planted, slots_before=(0, 0, 0))
 
 TASKS = (DIGITS, PLANTED)
 
