@@ -50,6 +50,8 @@ class Series:
     """Lower ends of the intervals of `x`, in a scatter chart."""
     x_upper: Numbers | None = None
     """Upper ends of the intervals of `x`."""
+    joins_gaps: bool = False
+    """Whether a line goes on across points that were not measured, as between visits that are rarer than the grid."""
 
     def __post_init__(self) -> None:
         """Check that all columns are of one length."""
@@ -182,7 +184,9 @@ class Chart:
             "x": {"title": self.x.title, "logarithmic": self.x.logarithmic, "range": self.x_range()},
             "y": {"title": self.y.title, "logarithmic": self.y.logarithmic, "range": self.y_range()},
             "series": [
-                {"name": series.name} | {name: [_drawn(entry) for entry in column] for name, column in series.columns()}
+                {"name": series.name}
+                | ({"joins": True} if series.joins_gaps else {})
+                | {name: [_drawn(entry) for entry in column] for name, column in series.columns()}
                 for series in self.series
             ],
         } | ({"bands": [vars(band) for band in self.bands]} if self.bands else {})

@@ -83,7 +83,7 @@
   const lines = (chart, colours, alpha) => {
     const band = (series, colour, column, fill) => ({
       label: "", data: series.x.map((x, i) => ({ x, y: series[column][i] })), borderWidth: 0, pointRadius: 0,
-      pointHitRadius: 0, fill, backgroundColor: alpha(colour, 0.18), isBand: true,
+      pointHitRadius: 0, fill, spanGaps: series.joins === true, backgroundColor: alpha(colour, 0.18), isBand: true,
     });
     return chart.series.flatMap((series, index) => {
       const colour = colours.series[index % colours.series.length];
@@ -93,7 +93,7 @@
         label: series.name, source: series, data: series.x.map((x, i) => ({ x, y: series.y[i] })),
         borderColor: colour, backgroundColor: colour, borderWidth: 2, borderDash: DASHES[index % DASHES.length],
         pointStyle: SHAPES[index % SHAPES.length], pointRadius: series.x.length > 40 ? 0 : 2.5, pointHoverRadius: 5,
-        pointBorderWidth: 1.5, tension: 0,
+        pointBorderWidth: 1.5, tension: 0, spanGaps: series.joins === true,
         clip: 6,  // the first and the last point stand on the frame, and are shown whole
       }];
     });

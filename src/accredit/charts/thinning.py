@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from accredit.charts.chart import Chart, Numbers, Series
 
@@ -50,7 +51,8 @@ def _thinned(series: Series, most: int) -> Series:
     for begin in range(0, count, stretch):
         kept |= _extremes(series.y, begin, min(begin + stretch, count))
     places = sorted(kept)
-    return replace(series, **{name: tuple(column[at] for at in places) for name, column in series.columns()})
+    columns: dict[str, Any] = {name: tuple(column[at] for at in places) for name, column in series.columns()}
+    return replace(series, **columns)
 
 
 def _extremes(numbers: Numbers, begin: int, end: int) -> set[int]:

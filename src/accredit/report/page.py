@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from accredit.charts import Chart
+from accredit.charts import Chart, PairChart
 from accredit.errors import InvalidArgument
 
 
@@ -44,6 +44,8 @@ class Table:
     """What a reader needs to know: what the intervals are, over how many repetitions."""
     emphasized: int | None = None
     """Index of the row that the report is about, or None."""
+    is_folded: bool = False
+    """Whether it opens on demand: for what few readers look up."""
 
     def __post_init__(self) -> None:
         """Check that every row fills the head."""
@@ -56,12 +58,22 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Group:
+    """Figures that stand side by side where there is room."""
+
+    items: tuple[Chart | PairChart, ...]
+
+
+Item = Table | Chart | PairChart | Group
+
+
+@dataclass(frozen=True, kw_only=True)
 class Section:
     """A part of the report under its own title."""
 
     title: str
     paragraphs: tuple[str, ...] = ()
-    items: tuple[Table | Chart, ...] = ()
+    items: tuple[Item, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,3 +100,5 @@ class ReportPage:
     """Name and value of what was run: task, seed, sizes, versions."""
     sections: tuple[Section, ...]
     key_figures: tuple[KeyFigure, ...] = ()
+    notices: tuple[str, ...] = ()
+    """What is missing, or not as it should be; shown before anything else."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 from html import escape
 from pathlib import Path
 
 from accredit import charts
-from accredit.charts import Chart
+from accredit.charts import Chart, PairChart
 from accredit.errors import RunFolderError
-from accredit.report.page import Cell, Column, Interval, KeyFigure, ReportPage, Section, Table
+from accredit.report.page import Group, Item, KeyFigure, ReportPage, Section
+from accredit.report.tables import table_markup
 
 _STYLE = Path(__file__).parent / "page.css"
-_MISSING = '<span class="missing" title="not measured">&ndash;</span>'
 
 
 def write_report(path: Path, page: ReportPage) -> Path:
@@ -65,10 +64,11 @@ def render(page: ReportPage) -> str:
     Returns:
         A whole document; the same page gives the same text.
     """
-    drawn: list[tuple[str, Chart]] = []
-    body = "".join(_section(section, drawn) for section in page.sections)
+    drawn: list[tuple[str, Chart | PairChart]] = []
+    body = "".join(_section(section, f"part-{at}", drawn) for at, section in enumerate(page.sections, start=1))
+    figures = [(identifier, chart) for identifier, chart in drawn if isinstance(chart, Chart)]
     style = charts.colours() + _STYLE.read_text(encoding="utf-8")
-    scripts = charts.scripts() if drawn else []
+    scripts = charts.scripts() if figures else []
     allowed = " ".join(map(_fingerprint, scripts)) or "'none'"
     policy = "; ".join(
         (
@@ -87,7 +87,7 @@ def render(page: ReportPage) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'
         f'<title>{escape(page.title)}</title><link rel="icon" href="data:,"><style>{style}</style></head>\n'
-        f"<body><main>{_header(page)}{body}</main>\n{charts.data(drawn) if drawn else ''}"
+        f"<body><main>{_header(page)}{_contents(page)}{body}</main>\n{charts.data(figures) if figures else ''}"
         + "".join(f"<script>{script}</script>\n" for script in scripts)
         + "</body></html>\n"
     )
@@ -99,10 +99,12 @@ def _fingerprint(content: str) -> str:
 
 def _header(page: ReportPage) -> str:
     figures = "".join(map(_key_figure, page.key_figures))
+    notices = "".join(f'<li dir="auto">{escape(notice)}</li>' for notice in page.notices)
     commands = "\n".join(map(escape, page.commands))
     facts = "".join(f'<div><dt dir="auto">{escape(n)}</dt><dd dir="auto">{escape(v)}</dd></div>' for n, v in page.facts)
     return (
         f'<header><h1 dir="auto">{escape(page.title)}</h1><p class="summary" dir="auto">{escape(page.summary)}</p>'
+        + (f'<ul class="notices" aria-label="Notices">{notices}</ul>' if notices else "")
         + (f'<div class="figures">{figures}</div>' if figures else "")
         + '<section class="run" aria-label="What was run and how to repeat it">'
         + (f"<div><h2>Repeat it</h2><pre tabindex=0><code>{commands}</code></pre></div>" if commands else "")
@@ -119,68 +121,34 @@ def _key_figure(figure: KeyFigure) -> str:
     )
 
 
-def _section(section: Section, drawn: list[tuple[str, Chart]]) -> str:
-    """Return a section; its charts are appended to `drawn` with the ids they were given."""
+def _contents(page: ReportPage) -> str:
+    """Links to the parts of a report that is longer than a screen."""
+    if len(page.sections) < 3:
+        return ""
+    links = "".join(
+        f'<li><a href="#part-{at}" dir="auto">{escape(section.title)}</a></li>'
+        for at, section in enumerate(page.sections, start=1)
+    )
+    return f'<nav aria-label="Contents"><ol>{links}</ol></nav>\n'
+
+
+def _section(section: Section, identifier: str, drawn: list[tuple[str, Chart | PairChart]]) -> str:
+    """Return a section; its figures are appended to `drawn` with the ids they were given."""
     parts = [f'<h2 dir="auto">{escape(section.title)}</h2>']
     parts += (f'<p dir="auto">{escape(paragraph)}</p>' for paragraph in section.paragraphs)
-    for item in section.items:
-        if isinstance(item, Chart):
+    parts += (_item(item, drawn) for item in section.items)
+    return f'<section id="{identifier}">{"".join(parts)}</section>\n'
+
+
+def _item(item: Item, drawn: list[tuple[str, Chart | PairChart]]) -> str:
+    match item:
+        case Group():
+            return f'<div class="group">{"".join(_item(one, drawn) for one in item.items)}</div>'
+        case Chart():
             drawn.append((f"chart-{len(drawn) + 1}", item))
-            parts.append(charts.figure(item, identifier=drawn[-1][0]))
-        else:
-            parts.append(_table(item))
-    return f"<section>{''.join(parts)}</section>\n"
-
-
-def _table(table: Table) -> str:
-    numeric = [any(isinstance(row[i], (int, float, Interval)) for row in table.rows) for i in range(len(table.columns))]
-    head = "".join(_heading(column, number) for column, number in zip(table.columns, numeric, strict=True))
-    body = "".join(_row(table, index, numeric) for index in range(len(table.rows)))
-    note = f'<p class="note" dir="auto">{escape(table.note)}</p>' if table.note else ""
-    return (
-        f'<div class="table"><h3 dir="auto">{escape(table.title)}</h3>'
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.title)}">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}</div>"
-    )
-
-
-def _row(table: Table, index: int, numeric: list[bool]) -> str:
-    emphasis = ' class="emphasized"' if index == table.emphasized else ""
-    cells = zip(table.rows[index], table.columns, numeric, strict=True)
-    return f"<tr{emphasis}>{''.join(_cell(cell, column, number) for cell, column, number in cells)}</tr>"
-
-
-def _heading(column: Column, number: bool) -> str:
-    unit = f' <span class="unit">({escape(column.unit)})</span>' if column.unit else ""
-    return f'<th scope="col"{_alignment(number)}><bdi>{escape(column.name)}</bdi>{unit}</th>'
-
-
-def _cell(cell: Cell, column: Column, number: bool) -> str:
-    return f"<td{_alignment(number)}>{_content(cell, column.digits)}</td>"
-
-
-def _alignment(number: bool) -> str:
-    return ' class="number"' if number else ""
-
-
-def _content(cell: Cell, digits: int) -> str:
-    match cell:
-        case None:
-            return _MISSING
-        case str():
-            return f"<bdi>{escape(cell)}</bdi>"
-        case Interval(value=value, lower=None) | Interval(value=value, upper=None):
-            return f'{_number(value, digits)} <span class="interval">[unknown]</span>'
-        case Interval():
-            lower, upper = _number(cell.lower or 0.0, digits), _number(cell.upper or 0.0, digits)
-            return f'{_number(cell.value, digits)} <span class="interval">[{lower}, {upper}]</span>'
+            return charts.figure(item, identifier=drawn[-1][0])
+        case PairChart():
+            drawn.append((f"pairs-{len(drawn) + 1}", item))
+            return charts.pair_figure(item, identifier=drawn[-1][0])
         case _:
-            return _number(cell, digits)
-
-
-def _number(value: float, digits: int) -> str:
-    """Write a number with a real minus sign and narrow spaces between thousands."""
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "\N{INFINITY}" if value > 0 else "\N{MINUS SIGN}\N{INFINITY}"
-    text = f"{value:,.{digits}f}"
-    return text.replace("-", "\N{MINUS SIGN}").replace(",", "\N{NARROW NO-BREAK SPACE}")
+            return table_markup(item)
