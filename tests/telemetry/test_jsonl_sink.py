@@ -14,7 +14,6 @@ import pytest
 
 from accredit.errors import FileDamaged, RunFolderError
 from accredit.telemetry import CoalitionsEvaluated, ContributionsEstimated, JsonlSink, Origin, cut, read
-from accredit.telemetry.record import encode
 
 
 def event(step: int, *, environment: str = "host-0", episode: int = 0, size: int = 1) -> CoalitionsEvaluated:
@@ -275,25 +274,3 @@ def test_sigkill_loses_no_event_whose_call_had_returned(tmp_path: Path):
     assert steps == list(range(len(steps)))
     # the last line of the pipe may be torn as well; the one before it is whole
     assert len(steps) >= int(printed[-2])
-
-
-def seconds(action: object, events: list[CoalitionsEvaluated]) -> float:
-    start = time.perf_counter()
-    for each in events:
-        action(each)
-    return time.perf_counter() - start
-
-
-@pytest.mark.parametrize("size", [8, 256])
-def test_an_event_costs_at_most_one_and_a_half_times_dump_write_and_flush(tmp_path: Path, size: int):
-    """[R32] Best of several alternating rounds, so that a busy machine does not decide."""
-    events = [event(step, size=size) for step in range(300)]
-    dicts = [json.loads(encode(each, time_s=1763914387.123)) for each in events]
-    with (tmp_path / "plain").open("w") as file, JsonlSink(tmp_path / "sink") as sink:
-
-        def plain(entries: object) -> None:
-            file.write(json.dumps(entries) + "\n")
-            file.flush()
-
-        ratios = [seconds(sink, events) / seconds(plain, dicts) for _ in range(12)]
-    assert min(ratios) <= 1.5, ratios

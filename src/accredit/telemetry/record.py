@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -64,7 +65,9 @@ def encode(event: Event, *, time_s: float) -> str:
             f"`event` is a {type(event).__qualname__}, but events are instances of the classes in `EVENT_KINDS` "
             "of `accredit.telemetry.event`; add its class there."
         )
+    # its place in the line stays; a record in a record would cost a call back from the encoder
     line = {"event": kind, "version": VERSION, "time": time_s, **vars(event)}
+    line["origin"] = vars(event.origin)
     try:
         return to_json(line)
     except TypeError as error:
@@ -84,10 +87,9 @@ def to_json(value: object) -> str:
         >>> to_json({"loss": (0.5, None, float("inf"))})
         '{"loss": [0.5, null, "Infinity"]}'
     """
-    try:
-        return _encode(value)
-    except ValueError:  # a number that is not finite; asking every number first would slow down every event
-        return _encode(_spell_special(value))
+    text = _encode(value)
+    # asking every number first would slow down every event, and so would a second pass of the encoder
+    return _spell_special(text) if "NaN" in text or "Infinity" in text else text
 
 
 def head_of(kind: type[Event]) -> str:
@@ -148,19 +150,27 @@ def _as_mapping(value: object) -> Mapping[str, object]:
     raise TypeError(f"a {type(value).__qualname__}")
 
 
-_encode = json.JSONEncoder(default=_as_mapping, allow_nan=False).encode
+# an event is a tree, so that there is no circle to look for
+_encode = json.JSONEncoder(default=_as_mapping, check_circular=False).encode
+
+_TEXT_OR_WORD = re.compile(r'"(?:[^"\\]++|\\.)*+"|NaN|-?Infinity')
+_WORD = re.compile("NaN|-?Infinity")
 
 
-def _spell_special(value: object) -> object:
-    match value:
-        case float() if not math.isfinite(value):
-            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-        case list() | tuple():
-            return [_spell_special(item) for item in value]
-        case None | str() | float() | int():
-            return value
-        case _:
-            return {key: _spell_special(item) for key, item in _as_mapping(value).items()}
+def _spell_special(text: str) -> str:
+    """Put quotation marks around what JSON does not have, and leave texts that contain it alone."""
+    if '\\"' in text:
+        return _TEXT_OR_WORD.sub(_quoted, text)
+    parts = text.split('"')  # without a quotation mark inside a text, every second part is outside of them
+    for at in range(0, len(parts), 2):
+        if "N" in parts[at] or "I" in parts[at]:
+            parts[at] = _WORD.sub(_quoted, parts[at])
+    return '"'.join(parts)
+
+
+def _quoted(found: re.Match[str]) -> str:
+    word = found[0]
+    return word if word[0] == '"' else f'"{word}"'
 
 
 def _refuse_constant(name: str) -> None:
