@@ -13,6 +13,7 @@ Each class also derives from the builtin that a caller would think of first, so 
     ├── FileDamaged         (ValueError)      a file that is torn, altered, from a newer version, or not ours
     ├── RunFolderError      (OSError)         a run folder that exists, cannot be written, or holds no run
     ├── TrainingFailed      (RuntimeError)    training that went wrong in a way that must not pass unseen
+    │   └── PolicyCollapsed                   a policy that does one thing, whatever it sees
     └── MissingExtra        (ImportError)     an optional dependency that is not installed
 
 `EvaluationInterrupted` stands beside the tree: it is a `KeyboardInterrupt` with the matrix of what was finished.
@@ -81,6 +82,10 @@ class RunFolderError(AccreditError, OSError):
 
 class TrainingFailed(AccreditError, RuntimeError):
     """Training went wrong in a way that must not pass unseen."""
+
+
+class PolicyCollapsed(TrainingFailed):
+    """A policy does one and the same thing in every situation and explores no more."""
 
 
 class MissingExtra(AccreditError, ImportError):

@@ -42,7 +42,7 @@ def test_the_loss_sees_the_log_probabilities_that_were_stored():
     acting = policy(scale=100.0)
     stored = acting.log_probabilities(observations, masks)
     drawn = sample(stored, torch.Generator().manual_seed(2))
-    batch = TensorDict({"observation": observations, "mask": masks}, batch_size=[N])
+    batch = TensorDict({"context": observations, "mask": masks}, batch_size=[N])
     again = acting.actor.get_dist(batch).log_prob(drawn)
     assert torch.allclose(stored.gather(1, drawn.unsqueeze(1)).squeeze(1), again, atol=1e-6)
     assert torch.allclose(acting.critic(batch)["state_value"].squeeze(-1), acting.values(observations), atol=1e-6)

@@ -12,7 +12,8 @@ from torch import optim
 
 from accredit.errors import InvalidArgument, TrainingFailed
 from accredit.ppo.policy import ActorCritic, sample
-from accredit.ppo.update import Decisions, PPOConfig, update_policy
+from accredit.ppo.config import PPOConfig
+from accredit.ppo.update import Decisions, update_policy
 
 N, F, A = 64, 4, 4
 

@@ -1,6 +1,6 @@
 """A rollout: what was seen, done and earned between two updates, and the advantages that follow.
 
-T steps, E environments, F fields, A actions.
+T steps, E environments, F fields, A actions, H numbers of memory.
 """
 
 from __future__ import annotations
@@ -11,13 +11,18 @@ import torch
 from torch import Tensor
 from torchrl.objectives.value.functional import generalized_advantage_estimate
 
-from accredit.ppo.update import Decisions
+from accredit.ppo.update import Decisions, Sequences
 
 
 @dataclass
 class Rollout:
-    """Lists that grow by one entry a step, [E, ...] each; raw and scaled rewards are never mixed."""
+    """Lists that grow by one entry a step, [E, ...] each; raw and scaled rewards are never mixed.
 
+    Args:
+        memory: of the policy before the first step, [E, H]; None: it has none.
+    """
+
+    memory: Tensor | None = None
     observations: list[Tensor] = field(default_factory=list)
     """Normalized, as the policy saw them, [E, F]."""
     masks: list[Tensor] = field(default_factory=list)
@@ -28,6 +33,10 @@ class Rollout:
     """[E]."""
     values: list[Tensor] = field(default_factory=list)
     """[E], in units of scaled rewards."""
+    entropies: list[Tensor] = field(default_factory=list)
+    """Of the policy as it acted, nats, [E]."""
+    begins: list[Tensor] = field(default_factory=list)
+    """Where the observation is the first of an episode, [E] bool; empty without a memory."""
     rewards: list[Tensor] = field(default_factory=list)
     """Scaled, [E]."""
     terminated: list[Tensor] = field(default_factory=list)
@@ -70,4 +79,5 @@ class Rollout:
             log_probabilities=torch.stack(self.log_probabilities).flatten(0, 1),
             advantages=advantages.squeeze(-1).T.flatten(),
             value_targets=targets.squeeze(-1).T.flatten(),
+            sequences=(None if self.memory is None else Sequences(begins=torch.stack(self.begins), memory=self.memory)),
         )

@@ -1,12 +1,14 @@
 """One PPO update: epochs of the clipped loss over a rollout, with a bound on KL and a check of every loss.
 
 Source: Schulman et al. 2017, Proximal Policy Optimization Algorithms, equations 7 and 9; the loss itself is TorchRL's
-`ClipPPOLoss`.  N decisions of a rollout, F fields, A actions.
+`ClipPPOLoss`.  N decisions of a rollout = T steps of E environments, F fields, A actions, H numbers of memory,
+C = F + H.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,71 +17,18 @@ from torch import Tensor, nn, optim
 from torchrl.objectives import ClipPPOLoss
 
 from accredit.errors import InvalidArgument, TrainingFailed
+from accredit.ppo.config import PPOConfig
 from accredit.ppo.policy import ActorCritic
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOConfig:
-    """How the policy learns."""
+class Sequences:
+    """Which decisions of a rollout follow one another: what a memory learns from."""
 
-    learning_rate: float = 2e-3
-    """Of Adam at the first update, > 0; falls linearly to 0."""
-    epochs: int = 6
-    """Passes over a rollout, >= 1."""
-    minibatch_size: int = 128
-    """Decisions a minibatch, >= 1."""
-    clip: float = 0.2
-    """Bound on the ratio of probabilities to either side of 1, > 0."""
-    kl_stop: float = 0.03
-    """An update ends after the epoch in which the mean approximate KL passes this, nats, > 0."""
-    entropy_start: float = 0.01
-    """Weight of the entropy bonus at the first update, >= 0."""
-    entropy_end: float = 0.001
-    """The same at the last update, >= 0."""
-    value_weight: float = 0.5
-    """Weight of the value loss, >= 0."""
-    gradient_norm: float = 0.5
-    """Gradients are scaled down to this norm, > 0."""
-    gamma: float = 1.0
-    """Discount in [0, 1]; 1 since episodes are short and end for good."""
-    gae_lambda: float = 0.95
-    """Lambda of generalized advantage estimation in [0, 1]."""
-    hidden: int = 64
-    """Width of the two hidden layers of actor and critic, >= 1."""
-
-    def __post_init__(self) -> None:
-        positive = {
-            "learning_rate": self.learning_rate,
-            "epochs": self.epochs,
-            "minibatch_size": self.minibatch_size,
-            "clip": self.clip,
-            "kl_stop": self.kl_stop,
-            "gradient_norm": self.gradient_norm,
-            "hidden": self.hidden,
-        }
-        for name, value in positive.items():
-            if not value > 0:
-                raise InvalidArgument(f"`ppo.{name}` is {value}, wanted a positive number; correct the configuration.")
-        if not (0 <= self.gamma <= 1 and 0 <= self.gae_lambda <= 1):
-            raise InvalidArgument(
-                f"`ppo` got gamma {self.gamma} and gae_lambda {self.gae_lambda}, wanted both in [0, 1]; "
-                "correct the configuration."
-            )
-        if min(self.entropy_start, self.entropy_end, self.value_weight) < 0:
-            raise InvalidArgument(
-                f"`ppo` got entropy_start {self.entropy_start}, entropy_end {self.entropy_end} and value_weight "
-                f"{self.value_weight}, wanted weights of at least 0; correct the configuration."
-            )
-
-    def entropy_weight(self, progress: float) -> float:
-        """Return the weight of the entropy bonus; geometric where both ends are positive, else linear.
-
-        Args:
-            progress: share of the run that is over, in [0, 1].
-        """
-        if self.entropy_start > 0 and self.entropy_end > 0:
-            return float(self.entropy_start * (self.entropy_end / self.entropy_start) ** progress)
-        return self.entropy_start + (self.entropy_end - self.entropy_start) * progress
+    begins: Tensor
+    """Where an observation is the first of its episode, [T, E] bool."""
+    memory: Tensor
+    """Before the first step, [E, H]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +46,9 @@ class Decisions:
     advantages: Tensor
     """[N]."""
     value_targets: Tensor
-    """[N]."""
+    """[N], in the unit of the rewards."""
+    sequences: Sequences | None = None
+    """N = T E decisions, step after step; None: each stands for itself, and a policy with a memory cannot learn."""
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -109,6 +60,7 @@ class UpdateReport:
 
     policy_loss: float
     value_loss: float
+    """At the scale that the critic learns at."""
     entropy: float
     approximate_kl: float
     clip_fraction: float
@@ -128,6 +80,10 @@ def update_policy(
 ) -> UpdateReport:
     """Improve `policy` on one rollout.
 
+    A policy without a memory learns from single decisions in random order, one with a memory from whole sequences.
+    Value statistics, where the policy keeps them, take the targets in before the first epoch: the head is rescaled in
+    the same call, so that the values it gave stay what they were.
+
     Args:
         policy: actor and critic.
         optimizer: of both.
@@ -137,59 +93,103 @@ def update_policy(
         generator: order of the minibatches.
 
     Raises:
-        TrainingFailed: the loss, any of its terms, or the gradient of a minibatch is not finite; policy and optimizer
-            are as they were before the update.
+        InvalidArgument: a policy with a memory, and decisions without sequences.
+        TrainingFailed: the loss, any of its terms, or the gradient of a minibatch is not finite; policy, value
+            statistics and optimizer are as they were before the update.
     """
+    if policy.memory is not None and decisions.sequences is None:
+        raise InvalidArgument(
+            "`decisions` has no sequences, but the policy has a memory and must know which decisions follow one "
+            "another; collect them in a Rollout that was given the `memory` before its first step."
+        )
+    before = copy.deepcopy((policy.state_dict(), optimizer.state_dict()))
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * (1.0 - progress)
+    try:
+        return _run_epochs(policy, optimizer, decisions, config, config.entropy_weight(progress), generator)
+    except TrainingFailed:
+        policy.load_state_dict(before[0])
+        optimizer.load_state_dict(before[1])
+        raise
+
+
+def _run_epochs(
+    policy: ActorCritic,
+    optimizer: optim.Optimizer,
+    decisions: Decisions,
+    config: PPOConfig,
+    entropy_weight: float,
+    generator: torch.Generator,
+) -> UpdateReport:
+    """Pass over the rollout until the epochs or the bound on KL are used up."""
     loss_module = ClipPPOLoss(
         policy.actor,
         policy.critic,
         clip_epsilon=config.clip,
-        entropy_coeff=config.entropy_weight(progress),
+        entropy_coeff=entropy_weight,
         critic_coeff=config.value_weight,
         loss_critic_type="l2",
         normalize_advantage=True,
     )
-    for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * (1.0 - progress)
-    batch = TensorDict(
+    batch = _batch(policy, optimizer, decisions)
+    for epoch in range(1, config.epochs + 1):
+        sums, count = torch.zeros(6), 0
+        for piece in _minibatches(policy, batch, decisions.sequences, config.minibatch_size, generator):
+            sums += _minibatch_step(policy, optimizer, loss_module(piece), config)
+            count += 1
+        report = _report((sums / count).tolist(), epochs=epoch)
+        if report.approximate_kl > config.kl_stop:
+            break
+    return report
+
+
+def _batch(policy: ActorCritic, optimizer: optim.Optimizer, decisions: Decisions) -> TensorDict:
+    """Return the rollout as TorchRL's loss wants it, value targets at the scale that the critic learns at."""
+    targets, normalizer = decisions.value_targets.unsqueeze(-1), policy.value_normalizer
+    if normalizer is not None:
+        normalizer.update(targets, head=policy.value_head, optimizer=optimizer)
+        targets = normalizer.normalize(targets)
+    return TensorDict(
         {
-            "observation": decisions.observations,
+            "context": decisions.observations,
             "mask": decisions.masks,
             "action": decisions.actions,
             "action_log_prob": decisions.log_probabilities,
             "advantage": decisions.advantages.unsqueeze(-1),
-            "value_target": decisions.value_targets.unsqueeze(-1),
+            "value_target": targets,
         },
         batch_size=[len(decisions)],
     )
-    report = UpdateReport(
-        policy_loss=0, value_loss=0, entropy=0, approximate_kl=0, clip_fraction=0, gradient_norm=0, epochs=0
+
+
+def _minibatches(
+    policy: ActorCritic, batch: TensorDict, sequences: Sequences | None, size: int, generator: torch.Generator
+) -> Iterator[TensorDict]:
+    """Yield the rollout in random pieces of about `size` decisions: single ones, or whole sequences for a memory."""
+    if policy.memory is None or sequences is None:
+        for rows in torch.split(torch.randperm(len(batch), generator=generator), size):
+            yield batch[rows]
+        return
+    steps, environments = sequences.begins.shape
+    for chosen in torch.split(torch.randperm(environments, generator=generator), max(1, size // steps)):
+        rows = (torch.arange(steps).unsqueeze(1) * environments + chosen).flatten()
+        piece = batch[rows]
+        seen = piece["context"].unflatten(0, (steps, len(chosen)))
+        contexts = policy.unroll(seen, sequences.begins[:, chosen], sequences.memory[chosen])
+        yield piece.set("context", contexts.flatten(0, 1))
+
+
+def _report(means: list[float], *, epochs: int) -> UpdateReport:
+    policy_loss, value_loss, entropy, approximate_kl, clip_fraction, gradient_norm = means
+    return UpdateReport(
+        policy_loss=policy_loss,
+        value_loss=value_loss,
+        entropy=entropy,
+        approximate_kl=approximate_kl,
+        clip_fraction=clip_fraction,
+        gradient_norm=gradient_norm,
+        epochs=epochs,
     )
-    before = copy.deepcopy((policy.state_dict(), optimizer.state_dict()))
-    for epoch in range(config.epochs):
-        order = torch.randperm(len(decisions), generator=generator)
-        sums = torch.zeros(6)
-        pieces = torch.split(order, config.minibatch_size)
-        try:
-            for piece in pieces:
-                sums += _minibatch_step(policy, optimizer, loss_module(batch[piece]), config)
-        except TrainingFailed:
-            policy.load_state_dict(before[0])
-            optimizer.load_state_dict(before[1])
-            raise
-        means = (sums / len(pieces)).tolist()
-        report = UpdateReport(
-            policy_loss=means[0],
-            value_loss=means[1],
-            entropy=means[2],
-            approximate_kl=means[3],
-            clip_fraction=means[4],
-            gradient_norm=means[5],
-            epochs=epoch + 1,
-        )
-        if report.approximate_kl > config.kl_stop:
-            break
-    return report
 
 
 def _minibatch_step(policy: nn.Module, optimizer: optim.Optimizer, losses: TensorDict, config: PPOConfig) -> Tensor:

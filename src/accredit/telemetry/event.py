@@ -139,15 +139,15 @@ class UpdateCompleted:
     return_std: float
     """Standard deviation of the value targets before any scaling, nats."""
     explained_variance: float
-    entropy: float
-    """Mean entropy of the policy, nats."""
-    approximate_kl: float
-    clip_fraction: float
-    policy_loss: float
-    value_loss: float
-    gradient_norm: float
+    entropy: float | None
+    """Mean entropy of the policy, nats; None, as all measurements of the update, where it was taken back."""
+    approximate_kl: float | None
+    clip_fraction: float | None
+    policy_loss: float | None
+    value_loss: float | None
+    gradient_norm: float | None
     epochs: int
-    """Passes over the rollout before the bound on KL ended the update."""
+    """Passes over the rollout before the bound on KL ended the update; 0 where it was taken back."""
     learning_rate: float
     action_frequencies: Mapping[str, float]
     """Operation -> share of the decisions."""
@@ -161,6 +161,22 @@ class UpdateCompleted:
     """Samples that the observation statistics are worth; None in files that were written before it was measured."""
     observation_dropped: int | None = None
     """Rows that the statistics left out since the run began, because a number in them was not finite; None as above."""
+    decision_entropy: float | None = None
+    """Mean entropy of the policy as it acted, where more than one action was legal, nats; None as above."""
+    value_scale: float | None = None
+    """Standard deviation that value targets are learned at, after the update; None where they are not normalized."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRolledBack:
+    """An update of the policy was taken back, because a loss or a gradient was not finite; the run goes on."""
+
+    origin: Origin = Origin()
+    update: int
+    """Which one."""
+    in_a_row: int
+    """Updates taken back since the last that was kept, this one included."""
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +210,7 @@ Event = (
     | StepCompleted
     | HostDiverged
     | UpdateCompleted
+    | PolicyRolledBack
     | HostGrown
     | RunCompleted
 )
@@ -208,6 +225,7 @@ EVENT_KINDS: Mapping[str, type[Event]] = {
         StepCompleted,
         HostDiverged,
         UpdateCompleted,
+        PolicyRolledBack,
         HostGrown,
         RunCompleted,
     )

@@ -5,63 +5,32 @@ T steps, E environments, F fields, A actions.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, optim
 
+from accredit.errors import PolicyCollapsed, TrainingFailed
 from accredit.normalize.observation import RunningMeanStd
 from accredit.normalize.reward import RewardNormalizer
 from accredit.normalize.status import NormalizerStatus, status
-from accredit.ppo.policy import ActorCritic, sample
+from accredit.ppo.policy import ActorCritic, entropy, sample
 from accredit.ppo.rollout import Rollout
 from accredit.ppo.update import Decisions, UpdateReport, update_policy
-from accredit.telemetry.event import Event, UpdateCompleted
+from accredit.telemetry.event import Event, PolicyRolledBack, UpdateCompleted
 from accredit.training.baselines import RandomPolicy
+from accredit.training.collection import Collected, mean
 from accredit.training.config import TrainConfig
 from accredit.training.environment import GrowthVectorEnv
 from accredit.training.host_seeds import HostSeeds, Purpose, derived_seed
+from accredit.training.learned import LearnedPolicy
 from accredit.training.task import Task
 
-Results = dict[str, list[float]]
-
-
-class LearnedPolicy:
-    """The policy as an evaluation meets it: frozen statistics, the likeliest action.
-
-    Args:
-        network: actor and critic.
-        normalizer: of observations.
-    """
-
-    def __init__(self, network: ActorCritic, normalizer: RunningMeanStd) -> None:
-        self.network, self.normalizer = network, normalizer
-
-    def act(self, observations: NDArray[np.float32], legal: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return the likeliest legal action per environment, [E]."""
-        seen = self.normalizer.normalize(torch.from_numpy(observations))
-        choices: NDArray[np.int64] = self.network.log_probabilities(seen, torch.from_numpy(legal)).argmax(-1).numpy()
-        return choices
-
-
-@dataclass
-class Collected:
-    """A rollout with what is told about it."""
-
-    rollout: Rollout
-    last_values: Tensor
-    """[E]."""
-    raw_rewards: list[NDArray[np.float64]] = field(default_factory=list)
-    """As the environment paid them, [E] each."""
-    raw_observations: list[Tensor] = field(default_factory=list)
-    """As the environment gave them, [E, F] each."""
-    results: Results = field(default_factory=dict)
-    """Of the episodes that ended."""
+MEASURED_IN_UPDATE = tuple(field.name for field in dataclasses.fields(UpdateReport))
 
 
 class Trainer:
@@ -86,7 +55,12 @@ class Trainer:
         features = len(self.environments.episodes.fields.fields)
         weights = torch.Generator().manual_seed(derived_seed(config.seed, 0))
         self.policy = ActorCritic(
-            features, len(self.environments.episodes.actions), hidden=config.ppo.hidden, generator=weights
+            features,
+            len(self.environments.episodes.actions),
+            hidden=config.ppo.hidden,
+            generator=weights,
+            memory=config.ppo.memory,
+            normalize_values=config.ppo.normalize_values,
         )
         self.optimizer = optim.Adam(self.policy.parameters(), lr=config.ppo.learning_rate, eps=1e-5, foreach=False)
         self.observation_normalizer = RunningMeanStd((features,))
@@ -95,13 +69,16 @@ class Trainer:
         self.order = torch.Generator().manual_seed(derived_seed(config.seed, 2))
         self.update = 0
         self.decisions = 0
+        self.rollbacks = 0
         self._observations = np.zeros((config.environments, features), dtype=np.float32)
         self._legal = np.zeros((config.environments, len(self.environments.episodes.actions)), dtype=bool)
+        self._begins = torch.ones(config.environments, dtype=torch.bool)
+        self._memory = self.policy.empty_memory(config.environments)
 
     @property
     def learned(self) -> LearnedPolicy:
         """The policy as it stands, for evaluation."""
-        return LearnedPolicy(self.policy, self.observation_normalizer)
+        return LearnedPolicy(self.policy, self._see, time=self.environments.episodes.fields.index("time"))
 
     def warm_up(self) -> None:
         """Play one random episode, so that the observation statistics are worth using before the first decision."""
@@ -110,17 +87,22 @@ class Trainer:
         seen = [self._observations]
         for _ in range(self.config.episode.steps):
             choices = policy.act(self._observations, info["action_mask"])
-            self._observations, *_, info = self.environments.step(choices)
+            self._observations, _, ended, _, info = self.environments.step(choices)
             seen.append(self._observations)
         self.observation_normalizer.update(torch.from_numpy(np.concatenate(seen)))
-        self._legal = info["action_mask"]
+        self._legal, self._begins = info["action_mask"], torch.from_numpy(ended)
 
     def learn(self) -> UpdateCompleted:
-        """Collect one rollout, improve the policy on it, move the statistics; return and send what happened."""
-        ppo, progress = self.config.ppo, self.update / self.config.updates
+        """Collect one rollout, improve the policy on it, move the statistics; return and send what happened.
+
+        Raises:
+            TrainingFailed: more updates in a row than `ppo.rollbacks` were taken back because a loss was not finite.
+            PolicyCollapsed: the policy does one and the same thing in every situation, and will go on doing it.
+        """
+        ppo = self.config.ppo
         collected = self._collect()
         decisions = collected.rollout.decisions(collected.last_values, gamma=ppo.gamma, gae_lambda=ppo.gae_lambda)
-        report = update_policy(self.policy, self.optimizer, decisions, ppo, progress=progress, generator=self.order)
+        report = self._improve(decisions)
         # The statistics were frozen since the rollout began: with others the first ratio of PPO would not be 1.
         statistics = self.observation_normalizer
         mean_before, std_before = statistics.mean.clone(), statistics.std.clone()
@@ -130,6 +112,7 @@ class Trainer:
         self.decisions += len(decisions)
         event = self._report(collected, decisions, report, seen)
         self.on_event(event)
+        self._fail_if_collapsed(collected)
         return event
 
     def state_dict(self) -> dict[str, object]:
@@ -144,6 +127,9 @@ class Trainer:
             "order": self.order.get_state(),
             "update": self.update,
             "decisions": self.decisions,
+            "rollbacks": self.rollbacks,
+            "begins": self._begins.clone(),
+            "memory": self._memory.clone(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -155,18 +141,24 @@ class Trainer:
         self.environments.load_state_dict(state["environments"])
         self.actions.set_state(state["actions"])
         self.order.set_state(state["order"])
-        self.update, self.decisions = state["update"], state["decisions"]
+        self.update, self.decisions, self.rollbacks = state["update"], state["decisions"], state["rollbacks"]
+        self._begins, self._memory = state["begins"].clone(), state["memory"].clone()
         self._observations = self.environments.episodes.observations()
         self._legal = self.environments.episodes.legal()
 
+    def _see(self, raw: Tensor) -> Tensor:
+        return self.observation_normalizer.normalize(raw) if self.config.ppo.normalize_observations else raw
+
     def _collect(self) -> Collected:
         """Play T steps in all environments under frozen observation statistics."""
-        collected = Collected(rollout=Rollout(), last_values=torch.empty(0))
-        rollout = collected.rollout
+        self._memory = torch.where(self._begins.unsqueeze(1), 0.0, self._memory)
+        rollout = Rollout(memory=self._memory if self.config.ppo.memory.is_kept else None)
+        collected = Collected(rollout=rollout, last_values=torch.empty(0))
         for _ in range(self.config.episode.steps):
             raw, masks = torch.from_numpy(self._observations), torch.from_numpy(self._legal)
-            seen = self.observation_normalizer.normalize(raw)
-            log_probabilities = self.policy.log_probabilities(seen, masks)
+            seen = self._see(raw)
+            contexts, memory = self.policy.look(seen, self._memory)
+            log_probabilities = self.policy.log_probabilities(contexts, masks)
             actions = sample(log_probabilities, self.actions)
             self._observations, rewards, ended, _, info = self.environments.step(actions.numpy())
             self._legal = info["action_mask"]
@@ -175,72 +167,87 @@ class Trainer:
             rollout.masks.append(masks)
             rollout.actions.append(actions)
             rollout.log_probabilities.append(log_probabilities.gather(1, actions.unsqueeze(1)).squeeze(1))
-            rollout.values.append(self.policy.values(seen))
-            rollout.rewards.append(self.reward_normalizer.update_and_normalize(torch.from_numpy(rewards), over).float())
+            rollout.entropies.append(entropy(log_probabilities))
+            rollout.values.append(self.policy.values(contexts))
+            rollout.begins.append(self._begins)
+            rollout.rewards.append(self._scaled(torch.from_numpy(rewards), over))
             rollout.terminated.append(over)
             collected.raw_rewards.append(rewards)
             collected.raw_observations.append(raw)
+            # The next observation of an environment that ended belongs to another episode.
+            self._begins, self._memory = over, torch.where(over.unsqueeze(1), 0.0, memory)
             if ended.any():
                 for name in ("final_log_loss", "final_accuracy", "final_gain_over_control", "final_parameters"):
                     collected.results.setdefault(name, []).extend(info[name][ended].tolist())
-        collected.last_values = self.policy.values(
-            self.observation_normalizer.normalize(torch.from_numpy(self._observations))
-        )
+        contexts, _ = self.policy.look(self._see(torch.from_numpy(self._observations)), self._memory)
+        collected.last_values = self.policy.values(contexts)
         return collected
 
+    def _scaled(self, rewards: Tensor, over: Tensor) -> Tensor:
+        """Return rewards as the policy learns from them; the statistics are kept whether they are used or not."""
+        scaled = self.reward_normalizer.update_and_normalize(rewards, over)
+        return (scaled if self.config.ppo.normalize_rewards else rewards).float()
+
+    def _improve(self, decisions: Decisions) -> UpdateReport | None:
+        """Update the policy; None where the update was taken back, and a failure after too many of these in a row."""
+        progress = self.update / self.config.updates
+        try:
+            report = update_policy(
+                self.policy, self.optimizer, decisions, self.config.ppo, progress=progress, generator=self.order
+            )
+        except TrainingFailed as failure:
+            self.rollbacks += 1
+            self.on_event(PolicyRolledBack(update=self.update + 1, in_a_row=self.rollbacks, reason=str(failure)))
+            if self.rollbacks > self.config.ppo.rollbacks:
+                raise TrainingFailed(
+                    f"`train` took back {self.rollbacks} updates of the policy in a row because a loss or gradient was "
+                    f"not finite, wanted at most {self.config.ppo.rollbacks} (`ppo.rollbacks`); policy and optimizer "
+                    "are as before the first of them: begin a run with a lower ppo.learning_rate, or look at the "
+                    "rewards in its events."
+                ) from failure
+            return None
+        self.rollbacks = 0
+        return report
+
+    def _fail_if_collapsed(self, collected: Collected) -> None:
+        """Stop a run whose policy does one thing, whatever it sees: PPO has no way back from there."""
+        left, action = collected.decision_entropy(), collected.only_action()
+        if left is None or action is None or left >= self.config.ppo.collapse_entropy:
+            return
+        label = self.environments.episodes.actions.label(action)
+        raise PolicyCollapsed(
+            f"`train` has a policy whose {self.decisions // self.update} decisions of update {self.update} were all "
+            f"`{label}` with a mean entropy of {left:.2g} nats, wanted at least {self.config.ppo.collapse_entropy:g} "
+            "(`ppo.collapse_entropy`), since it explores no more; begin a run with a higher ppo.entropy_start and "
+            "ppo.entropy_end or a lower ppo.learning_rate, or set ppo.collapse_entropy=0 if one action is right."
+        )
+
     def _report(
-        self, collected: Collected, decisions: Decisions, report: UpdateReport, seen: NormalizerStatus
+        self, collected: Collected, decisions: Decisions, report: UpdateReport | None, seen: NormalizerStatus
     ) -> UpdateCompleted:
-        rewards, ended = np.stack(collected.raw_rewards), torch.stack(collected.rollout.terminated).numpy()
-        returns, episodes = _returns(rewards, ended)
-        values = torch.stack(collected.rollout.values).flatten()
+        returns, episodes = collected.returns()
         counts = Counter(
             str(self.environments.episodes.actions.actions[int(choice)].operation) for choice in decisions.actions
         )
-        results = {name: _mean(numbers) for name, numbers in collected.results.items()}
+        values = self.policy.value_normalizer
         return UpdateCompleted(
             update=self.update,
             environment_steps=self.decisions,
-            episode_return=_mean(episodes),
-            gain_over_control=results.get("final_gain_over_control"),
-            final_log_loss=results.get("final_log_loss"),
-            final_accuracy=results.get("final_accuracy"),
-            mean_parameters=results.get("final_parameters"),
+            episode_return=mean(episodes),
+            gain_over_control=collected.mean_result("final_gain_over_control"),
+            final_log_loss=collected.mean_result("final_log_loss"),
+            final_accuracy=collected.mean_result("final_accuracy"),
+            mean_parameters=collected.mean_result("final_parameters"),
             return_std=float(returns.std(ddof=1)),
-            explained_variance=_explained(values, decisions.value_targets),
-            entropy=report.entropy,
-            approximate_kl=report.approximate_kl,
-            clip_fraction=report.clip_fraction,
-            policy_loss=report.policy_loss,
-            value_loss=report.value_loss,
-            gradient_norm=report.gradient_norm,
-            epochs=report.epochs,
-            learning_rate=float(self.optimizer.param_groups[0]["lr"]),
+            explained_variance=collected.explained_variance(decisions.value_targets),
+            learning_rate=self.config.ppo.learning_rate * (1 - (self.update - 1) / self.config.updates),
             action_frequencies={name: count / len(decisions) for name, count in sorted(counts.items())},
             observation_count=seen.count,
             observation_drift=seen.drift,
-            reward_scale=float(self.reward_normalizer.scale),
+            reward_scale=float(self.reward_normalizer.scale) if self.config.ppo.normalize_rewards else 1.0,
             observation_effective_count=seen.effective_count,
             observation_dropped=seen.dropped,
+            decision_entropy=collected.decision_entropy(),
+            value_scale=None if values is None else float(values.scale),
+            **(dict.fromkeys(MEASURED_IN_UPDATE) | {"epochs": 0} if report is None else vars(report)),
         )
-
-
-def _returns(rewards: NDArray[np.float64], ended: NDArray[np.bool_]) -> tuple[NDArray[np.float64], list[float]]:
-    """Return what was still to be earned at every step, [T, E], and the returns of episodes that are wholly here."""
-    ahead, to_go = np.zeros(rewards.shape[1]), np.zeros_like(rewards)
-    for step in reversed(range(len(rewards))):
-        ahead = rewards[step] + np.where(ended[step], 0.0, ahead)
-        to_go[step] = ahead
-    began = np.vstack([np.ones((1, rewards.shape[1]), dtype=bool), ended[:-1]])
-    finished = np.flip(np.logical_or.accumulate(np.flip(ended, 0), 0), 0)
-    return to_go, to_go[began & finished].tolist()
-
-
-def _explained(values: Tensor, targets: Tensor) -> float:
-    """Return 1 - Var(target - value) / Var(target); 0 where the targets do not vary."""
-    variance = targets.var()
-    return float(1 - (targets - values).var() / variance) if variance > 0 else 0.0
-
-
-def _mean(numbers: list[float]) -> float | None:
-    return float(np.mean(numbers)) if numbers and np.isfinite(numbers).all() else None
