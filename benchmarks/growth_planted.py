@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +25,21 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from accredit.growth.hosts import Players
-from accredit.growth.stacked import StackedHosts
+from accredit.growth.hosts import Hosts, Players
 from accredit.growth.stage import Stage
 from accredit.telemetry import Origin
 from accredit.training.credit import LOG_LOSS, Creditor
 from accredit.training.data import Splits
 from accredit.training.host_seeds import derived_seed
-from accredit.training.planted import planted
-from accredit.training.task import PLANTED
+from accredit.training.planted import FEATURES, planted
+from accredit.training.task import PLANTED, mlp_task
 
 ORDER = ("mirror", "turner", "witness", "twin-first", "twin-second")
 """The mirror comes first, where it is null exactly; the readers come last and never write before it."""
 FIRST_READER = 2
-TASK = replace(PLANTED, name="planted-study", slots_before=(0,) * len(ORDER))
+TASK = mlp_task(
+    "planted-study", (FEATURES, 2), catalogue=PLANTED.catalogue, load=planted, slots_before=(0,) * len(ORDER)
+)
 ALONE, CANDIDATE, BLENDING = 36, 60, 12
 """Minibatches of 64: before any graft, with the readers in training, and after each half of the blend."""
 LEVEL = 0.95
@@ -86,7 +87,7 @@ def study(*, runs: int, seed: int) -> Study:
     """
     data = [planted(derived_seed(seed, 30, run)) for run in range(runs)]
     order = np.random.default_rng(derived_seed(seed, 31))
-    hosts = StackedHosts(TASK.sizes, TASK.catalogue, num_hosts=runs, learning_rate=1e-2, slots_before=TASK.slots_before)
+    hosts = TASK.make_hosts(runs, learning_rate=1e-2)
     for run in range(runs):
         hosts.reset(run, TASK.build_host(derived_seed(seed, 32, run)))
     train(hosts, data, order, minibatches=ALONE)
@@ -106,7 +107,7 @@ def study(*, runs: int, seed: int) -> Study:
     return Study(candidates=candidates, live=measure(hosts, data, players=Players.LIVE))
 
 
-def train(hosts: StackedHosts, data: list[Splits], order: np.random.Generator, *, minibatches: int) -> None:
+def train(hosts: Hosts, data: list[Splits], order: np.random.Generator, *, minibatches: int) -> None:
     """Train each host on minibatches of its own train split."""
     for _ in range(minibatches):
         chosen = torch.from_numpy(order.integers(len(data[0].train), size=(len(data), 64)))
@@ -114,7 +115,7 @@ def train(hosts: StackedHosts, data: list[Splits], order: np.random.Generator, *
         hosts.train(torch.stack([x for x, _ in batches]), torch.stack([y for _, y in batches]))
 
 
-def measure(hosts: StackedHosts, data: list[Splits], *, players: Players) -> Game:
+def measure(hosts: Hosts, data: list[Splits], *, players: Players) -> Game:
     """Attribute every host on its own reward split, by the code that credits grafts in training."""
     creditor, slots = Creditor(TASK.slot_names, confidence=LEVEL), tuple(range(len(ORDER)))
     columns: dict[str, list[Any]] = {

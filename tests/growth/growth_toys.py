@@ -31,7 +31,7 @@ def build(seed: int) -> GrowingNetwork:
 
 
 def stacked(count: int) -> StackedHosts:
-    hosts = StackedHosts(SIZES, VECTOR_CATALOGUE, num_hosts=count, learning_rate=RATE)
+    hosts = StackedHosts(build(0), VECTOR_CATALOGUE, num_hosts=count, learning_rate=RATE)
     for row in range(count):
         hosts.reset(row, build(row))
     return hosts

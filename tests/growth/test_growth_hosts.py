@@ -13,7 +13,6 @@ from growth_toys import (
     KIND,
     MAKERS,
     RATE,
-    SIZES,
     build,
     examples,
     looped,
@@ -191,11 +190,11 @@ def gain_of_training(make_hosts: Callable[[], Hosts], kind: str, slot: int) -> t
 
 
 def digits_stack() -> Hosts:
-    return StackedHosts(DIGITS.sizes, DIGITS.catalogue, num_hosts=4, learning_rate=RATE)
+    return DIGITS.make_hosts(4, learning_rate=RATE)
 
 
 def digits_loop() -> Hosts:
-    return LoopedHosts([DIGITS.build_host(0) for _ in range(4)], DIGITS.catalogue, learning_rate=RATE)
+    return DIGITS.looped_hosts(4, learning_rate=RATE)
 
 
 @pytest.mark.parametrize("make_hosts", [digits_stack, digits_loop])
@@ -434,16 +433,16 @@ def test_a_state_of_another_number_of_hosts_is_refused():
         looped(3).load_state_dict({})
 
 
-def test_a_stack_takes_only_hosts_of_its_own_sizes():
+def test_a_stack_takes_only_hosts_of_its_own_architecture():
     """[R31]"""
-    wanted = r"`network` has linear layers of sizes \(8, 3\), wanted \(8, 6, 6, 3\); hosts that are stacked"
+    wanted = r"`network` has layers Slot\(8\), Linear\[\(3, 8\), \(3,\)\], wanted Slot\(8\), .*; hosts that are stacked"
     with pytest.raises(InvalidArgument, match=wanted):
         stacked(1).reset(0, GrowingNetwork([Slot("input", 8), nn.Linear(8, 3)]))
 
 
 def test_the_flat_form_has_each_weight_once():
     """[R37] Columns of host and slots, counted by hand: 54 + 42 + 21 and 2 D R + R + 2 D with R = 16."""
-    layout = StackLayout(sizes=SIZES, catalogue=VECTOR_CATALOGUE)
+    layout = StackLayout(build(0), VECTOR_CATALOGUE)
     assert torch.bincount(layout.groups).tolist() == [117, 288, 220, 220]
     flat = torch.arange(float(len(layout.groups))).unsqueeze(0)
     tensors, slots = layout.unpack(flat)
@@ -453,7 +452,7 @@ def test_the_flat_form_has_each_weight_once():
 
 def test_a_stack_without_inner_layers_in_its_catalogue_works():
     """[R37] Room of at least one column, so that shapes stay valid."""
-    hosts = StackedHosts(SIZES, (VECTOR_CATALOGUE[0],), num_hosts=1, learning_rate=0.01)
+    hosts = StackedHosts(build(0), (VECTOR_CATALOGUE[0],), num_hosts=1, learning_rate=0.01)
     hosts.reset(0, build(0))
     hosts.graft(0, 0, 0, seed=0)
     hosts.set_stages(*stages_of(1, input=(TRAINING, 0.0)))

@@ -9,7 +9,6 @@ import torch
 from training_toys import KIND, SHORT, TOY
 
 from accredit.growth.hosts import HostEvaluation, Players
-from accredit.growth.stacked import StackedHosts
 from accredit.growth.stage import Stage
 from accredit.telemetry import CoalitionsEvaluated, ContributionsEstimated, Event, Origin
 from accredit.training.baselines import RandomPolicy
@@ -99,7 +98,7 @@ def test_raw_values_of_an_episode_sum_to_what_all_grafts_bring_and_carry_where_t
 
 def test_the_planted_harm_is_significantly_negative_as_a_candidate_and_a_trained_graft_positive():
     """[R33] A dropper in front of each of ten hosts on digits; beside it a graft that has learned."""
-    hosts = StackedHosts(DIGITS.sizes, DIGITS.catalogue, num_hosts=10, learning_rate=1e-2)
+    hosts = DIGITS.make_hosts(10, learning_rate=1e-2)
     for row in range(10):
         hosts.reset(row, DIGITS.build_host(row))
         hosts.graft(row, 0, KIND["dropper" if row < 5 else "mlp"], seed=row)

@@ -3,7 +3,6 @@
 R runs, S slots, B examples.
 """
 
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -17,13 +16,12 @@ from sklearn.metrics import log_loss
 from accredit.errors import InvalidArgument
 from accredit.growth.catalogue import VectorKind, kind_named
 from accredit.growth.hosts import Players
-from accredit.growth.stack_layout import StackLayout
 from accredit.growth.stage import Stage
 from accredit.training.baselines import RandomPolicy
 from accredit.training.config import EpisodeConfig
 from accredit.training.environment import GrowthVectorEnv, looped_hosts, stacked_hosts
 from accredit.training.planted import FEATURES, NOISE, PAIRS, PLANTED_CATALOGUE, VISIBLE, planted
-from accredit.training.task import PLANTED, find_task
+from accredit.training.task import PLANTED, find_task, mlp_task
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -219,12 +217,11 @@ def test_the_task_is_found_and_its_episodes_are_reproducible():
 
 def test_slots_stand_where_they_are_put():
     """[R37] Two before the first layer, none before the second, one before the third."""
-    task = dataclasses.replace(PLANTED, sizes=(12, 5, 4, 2), slots_before=(0, 0, 2))
+    task = mlp_task("planted", (12, 5, 4, 2), catalogue=PLANTED.catalogue, load=planted, slots_before=(0, 0, 2))
     assert task.slot_names == ("input-1", "input-2", "hidden2")
     assert [slot.features for slot in task.build_host(0).slots] == [12, 12, 4]
-    layout = StackLayout(sizes=task.sizes, catalogue=task.catalogue, slots_before=task.slots_before)
-    assert layout.features == (12, 12, 4)
-    assert layout.slots_at == ((0, 1), (), (2,))
+    places = [type(layer).__name__ for layer in task.layers()]
+    assert places == ["Slot", "Slot", "Linear", "ReLU", "Linear", "ReLU", "Slot", "Linear"]
 
 
 def test_planting_twice_or_in_the_wrong_place_is_refused():

@@ -5,14 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from training_toys import TINY, TOY, events_of, same
+from training_toys import SMALL, TINY, events_of, same
 
 from accredit import checkpoint
 from accredit.telemetry import CsvSink, Event, TensorBoardSink, UpdateCompleted, read_frame
 from accredit.training import task as tasks
 from accredit.training.loop import Stopped, Watcher, evaluate, resume, train
 
-SMALL = dataclasses.replace(TOY, name="small", sizes=(8, 6, 3))
 CONFIG = dataclasses.replace(TINY, task="small")
 
 

@@ -14,7 +14,7 @@ from accredit.growth.catalogue import VECTOR_CATALOGUE
 from accredit.telemetry import Event, read
 from accredit.training.config import EpisodeConfig, EvaluationConfig, TrainConfig
 from accredit.training.data import Examples, Splits
-from accredit.training.task import Task
+from accredit.training.task import mlp_task
 
 
 def toy_splits() -> Splits:
@@ -26,7 +26,7 @@ def toy_splits() -> Splits:
     return Splits(train=train, reward=reward, test=test)
 
 
-TOY = Task(name="toy", sizes=(8, 6, 6, 3), catalogue=VECTOR_CATALOGUE, load=toy_splits)
+TOY = mlp_task("toy", (8, 6, 6, 3), catalogue=VECTOR_CATALOGUE, load=toy_splits)
 HOST_PARAMETERS = 8 * 6 + 6 + 6 * 6 + 6 + 6 * 3 + 3
 SHORT = EpisodeConfig(steps=6, minibatches=2, batch_size=16, host_seeds=4)
 TINY = TrainConfig(
@@ -35,6 +35,9 @@ TINY = TrainConfig(
     checkpoint_every=1,
     episode=SHORT,
     evaluation=EvaluationConfig(hosts=2, calibration_episodes=1),
+)
+SMALL = mlp_task(  # two slots: fewer schedules compete at the end
+    "small", (8, 6, 3), catalogue=VECTOR_CATALOGUE, load=toy_splits
 )
 KIND = {kind.name: row for row, kind in enumerate(VECTOR_CATALOGUE)}
 

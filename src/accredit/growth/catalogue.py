@@ -28,6 +28,11 @@ class Kind(Protocol):
         """Unique within a catalogue."""
         ...
 
+    @property
+    def is_harmful(self) -> bool:
+        """Whether it is planted to harm, so that baselines that know the catalogue leave it out."""
+        ...
+
     def build(self, features: int, generator: torch.Generator) -> nn.Module:
         """Return a new graft for a slot of `features` features."""
         ...
@@ -92,6 +97,11 @@ class VectorKind:
                 f"`VectorKind` {self.name!r} got planted rows of {sorted({len(row) for row in self.planted_inner})} "
                 f"numbers, wanted {self.width}, its width; give V as D rows of R numbers."
             )
+
+    @property
+    def is_harmful(self) -> bool:
+        """Whether it zeroes features for good."""
+        return self.dropped > 0
 
     @property
     def has_fixed_scale(self) -> bool:

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, optim
 
 from accredit.errors import InvalidArgument
 from accredit.growth.catalogue import Kind
 from accredit.growth.hosts import HostEvaluation, Players
+from accredit.growth.metric import LogLoss, Metric
 from accredit.growth.network import GrowingNetwork
 from accredit.growth.slot import Slot
 from accredit.growth.stage import Stage
@@ -32,12 +32,21 @@ class LoopedHosts:
         networks: fresh networks of one slot layout, without grafts.
         catalogue: kinds that may be grafted.
         learning_rate: of Adam, for hosts and grafts alike.
+        metric: what is lowered and measured.
     """
 
-    def __init__(self, networks: Sequence[GrowingNetwork], catalogue: Sequence[Kind], *, learning_rate: float) -> None:
+    def __init__(
+        self,
+        networks: Sequence[GrowingNetwork],
+        catalogue: Sequence[Kind],
+        *,
+        learning_rate: float,
+        metric: Metric | None = None,
+    ) -> None:
         self.networks = list(networks)
         self.catalogue = tuple(catalogue)
         self.learning_rate = learning_rate
+        self.metric: Metric = metric or LogLoss()
         self.optimizers = [self._optimizer(network) for network in self.networks]
         self.kinds = np.full((len(self.networks), len(self.networks[0].slots)), EMPTY)
         self._remembered: list[Saved] = []
@@ -78,14 +87,14 @@ class LoopedHosts:
 
         Args:
             inputs: [E, B, ...].
-            labels: [E, B] int64.
+            labels: [E, B, ...].
 
         Returns:
             [E], mean log-loss of each host before the update, in nats.
         """
         return torch.stack(
             [
-                _train_one(network.train(), optimizer, x, y)
+                _train_one(network.train(), optimizer, self.metric, (x, y))
                 for network, optimizer, x, y in zip(self.networks, self.optimizers, inputs, labels, strict=True)
             ]
         )
@@ -97,7 +106,7 @@ class LoopedHosts:
         Args:
             rows: R rows of hosts.
             inputs: [B, ...].
-            labels: [B] int64.
+            labels: [B, ...].
             players: what is switched.
         """
         switched = tuple(
@@ -105,14 +114,15 @@ class LoopedHosts:
             for slot in range(self.kinds.shape[1])
             if any(_plays(self.networks[row].slots[slot], players) for row in rows)
         )
-        answer = labels.view(1, -1, 1).expand(2 ** len(switched), -1, 1)
-        losses, correct = [], []
+        scores = []
         for row in rows:
             with _evaluating(self.networks[row]) as network:
-                logits = _coalitions(network, inputs, switched, players)
-            losses.append(logits.logsumexp(-1) - logits.gather(-1, answer).squeeze(-1))
-            correct.append((logits.argmax(-1) == labels).float())
-        return HostEvaluation(slots=switched, log_loss=torch.stack(losses), is_correct=torch.stack(correct))
+                scores.append(self.metric.score(_coalitions(network, inputs, switched, players), labels))
+        return HostEvaluation(
+            slots=switched,
+            log_loss=torch.stack([score.log_loss for score in scores]),
+            is_correct=torch.stack([score.is_correct for score in scores]),
+        )
 
     def finite_rows(self) -> NDArray[np.bool_]:
         """Tell for each host whether all of its weights are finite, [E]."""
@@ -181,17 +191,24 @@ class LoopedHosts:
         return optim.Adam(network.parameters(), lr=self.learning_rate, foreach=False)
 
 
-def _train_one(network: GrowingNetwork, optimizer: optim.Optimizer, inputs: Tensor, labels: Tensor) -> Tensor:
+def _train_one(
+    network: GrowingNetwork, optimizer: optim.Optimizer, metric: Metric, batch: tuple[Tensor, Tensor]
+) -> Tensor:
+    inputs, labels = batch
     optimizer.zero_grad(set_to_none=True)
-    loss = F.cross_entropy(network(inputs), labels)
+    loss = _mean_loss(metric, network(inputs), labels)
     loss.backward()  # type: ignore[no-untyped-call]
     learning = network.training_parameters()
     if learning:
-        shadow_loss = F.cross_entropy(network.shadow(inputs), labels)
+        shadow_loss = _mean_loss(metric, network.shadow(inputs), labels)
         for parameter, gradient in zip(learning, torch.autograd.grad(shadow_loss, learning), strict=True):
             parameter.grad = gradient
     optimizer.step()
     return loss.detach()
+
+
+def _mean_loss(metric: Metric, outputs: Tensor, labels: Tensor) -> Tensor:
+    return metric.loss(outputs.unsqueeze(0), labels.unsqueeze(0)).mean()
 
 
 @contextmanager
@@ -217,7 +234,7 @@ def _plays(slot: Slot, players: Players) -> bool:
 
 
 def _coalitions(network: GrowingNetwork, inputs: Tensor, switched: Sequence[int], players: Players) -> Tensor:
-    """Return logits [C, B, K], sharing what coalitions have in common up to each slot."""
+    """Return outputs [C, B, ...], sharing what coalitions have in common up to each slot."""
     varied = {id(network.slots[slot]) for slot in switched}
     hidden = [inputs]
     for layer in network.layers:

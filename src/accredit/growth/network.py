@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from accredit.errors import InvalidArgument, UnknownName
 from accredit.growth.blend import blended
 from accredit.growth.catalogue import Kind
-from accredit.growth.slot import Slot
-from accredit.growth.stage import Operation, Stage, after_blend, transition
+from accredit.growth.slot import Slot, change_along
+from accredit.growth.stage import SURGERY, Operation, Stage, after_blend, transition
 from accredit.growth.surgery import Surgery
 
 
@@ -22,16 +22,18 @@ class Added(nn.Module):
     Args:
         graft: f.
         alpha: the blend weight at export.
+        axis: of the features, as in `Slot`.
     """
 
-    def __init__(self, graft: nn.Module, alpha: float) -> None:
+    def __init__(self, graft: nn.Module, alpha: float, *, axis: int = -1) -> None:
         super().__init__()
         self.graft = graft
         self.alpha = alpha
+        self.axis = axis
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return h + alpha f(h)."""
-        return blended(hidden, self.graft(hidden), self.alpha)
+        return blended(hidden, change_along(self.axis, self.graft, hidden), self.alpha)
 
 
 class GrowingNetwork(nn.Module):
@@ -167,14 +169,14 @@ class GrowingNetwork(nn.Module):
         return Surgery(slot=slot)
 
     def prune(self, slot: str) -> Surgery:
-        """Remove the uncommitted graft of `slot`.
+        """Remove the graft of `slot`, a committed one included.
 
         Returns:
             The report, whose `follow(optimizer)` drops the parameters with their optimizer state.
 
         Raises:
             UnknownName: no such slot.
-            InvalidArgument: the slot is empty or committed.
+            InvalidArgument: the slot is empty.
         """
         place = self._in_stage_for(slot, Operation.PRUNE)
         removed = tuple(place.parameters())
@@ -195,7 +197,7 @@ class GrowingNetwork(nn.Module):
             if not isinstance(layer, Slot):
                 plain.append(copy.deepcopy(layer))
             elif layer.is_live and layer.graft is not None:
-                plain.append(Added(copy.deepcopy(layer.graft), layer.alpha))
+                plain.append(Added(copy.deepcopy(layer.graft), layer.alpha, axis=layer.axis))
         return nn.Sequential(*plain)
 
     def _training_slots(self) -> Iterator[Slot]:
@@ -203,9 +205,9 @@ class GrowingNetwork(nn.Module):
 
     def _in_stage_for(self, name: str, operation: Operation) -> Slot:
         place = self.slot(name)
-        if transition(operation, place.stage) is None:
+        if transition(operation, place.stage, SURGERY) is None:
             raise InvalidArgument(
                 f"`{operation}` got slot {name!r} in stage {place.stage.name.lower()}, where it is not possible; "
-                "see accredit.growth.stage.TRANSITIONS for what is."
+                "see accredit.growth.stage.SURGERY for what is."
             )
         return place

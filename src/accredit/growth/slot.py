@@ -17,6 +17,7 @@ class Slot(nn.Module):
     Args:
         name: unique within a network; it is the player's name in an attribution.
         features: D, size of the hidden vector here.
+        axis: where the features are in the hidden tensor [B, ...]: the last axis, or 1 for the channels of images.
 
     Example:
         >>> import torch
@@ -26,10 +27,11 @@ class Slot(nn.Module):
         True
     """
 
-    def __init__(self, name: str, features: int) -> None:
+    def __init__(self, name: str, features: int, *, axis: int = -1) -> None:
         super().__init__()
         self.name = name
         self.features = features
+        self.axis = axis
         self.stage = Stage.EMPTY
         self.kind_name: str | None = None
         self.alpha = 0.0
@@ -44,8 +46,7 @@ class Slot(nn.Module):
         """Return h + alpha f(h), or `hidden` itself where no graft is live."""
         if self.graft is None or not self.is_live:
             return hidden
-        change: Tensor = self.graft(hidden)
-        return blended(hidden, change, self.alpha)
+        return blended(hidden, change_along(self.axis, self.graft, hidden), self.alpha)
 
     def shadow(self, hidden: Tensor) -> Tensor:
         """Return what would leave the slot if its training graft stood at alpha = 1: detached h + f(h).
@@ -54,5 +55,10 @@ class Slot(nn.Module):
         """
         if self.graft is None or self.stage != Stage.TRAINING:
             return self.forward(hidden)
-        change: Tensor = self.graft(hidden)
-        return hidden + change
+        return hidden + change_along(self.axis, self.graft, hidden)
+
+
+def change_along(axis: int, graft: nn.Module, hidden: Tensor) -> Tensor:
+    """Return f(h) of a graft that works on the last axis, for features along `axis` of `hidden`."""
+    change: Tensor = graft(hidden) if axis == -1 else graft(hidden.movedim(axis, -1)).movedim(-1, axis)
+    return change

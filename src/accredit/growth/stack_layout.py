@@ -1,4 +1,4 @@
-"""Where each weight of an MLP host and of its padded grafts stands in one flat row.
+"""Where each weight of a host and of its padded grafts stands in one flat row.
 
 Every slot has room for the largest vector graft, act(h V + b) U + h * a + c; smaller kinds leave the rest at 0 and mark
 it as not learnable.  With all hosts in one form, hosts with different grafts share one batched pass.
@@ -9,7 +9,7 @@ E hosts, S slots, P columns of the flat form, D features of a slot, R room for t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from accredit.errors import InvalidArgument
 from accredit.growth.catalogue import VectorGraft, VectorKind
 from accredit.growth.network import GrowingNetwork
+from accredit.growth.slot import Slot
+from accredit.growth.stack_forms import StackForm, form_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,28 +39,33 @@ class SlotWeights:
     """c, [rows, D]."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class StackLayout:
-    """Shapes of a stack of MLP hosts: sizes (64, 8, 8, 10) has slots of 64, 8 and 8 features."""
+    """The flat form of hosts of one architecture.
 
-    sizes: tuple[int, ...]
-    """Features of the input, of each hidden layer, and of the output."""
-    catalogue: tuple[VectorKind, ...]
-    """Kinds that may be grafted."""
-    slots_before: tuple[int, ...] = ()
-    """Index of the linear layer before which each slot stands, ascending; empty: one slot before each."""
+    Args:
+        template: a host without grafts; the others are like it but for the values of their parameters.
+        catalogue: kinds that may be grafted.
 
-    @cached_property
-    def slots_at(self) -> tuple[tuple[int, ...], ...]:
-        """Slots before each linear layer, in order."""
-        layers = range(len(self.sizes) - 1)
-        before = self.slots_before or tuple(layers)
-        return tuple(tuple(slot for slot, at in enumerate(before) if at == layer) for layer in layers)
+    Raises:
+        InvalidArgument: two layers of the host share a parameter, or a layer cannot be stacked.
+    """
 
-    @cached_property
-    def features(self) -> tuple[int, ...]:
+    def __init__(self, template: GrowingNetwork, catalogue: Sequence[VectorKind]) -> None:
+        self.catalogue = tuple(catalogue)
+        self.axes = tuple(slot.axis for slot in template.slots)
+        self.features = tuple(slot.features for slot in template.slots)
         """D of every slot."""
-        return tuple(size for size, slots in zip(self.sizes, self.slots_at, strict=False) for _ in slots)
+        self._signature = _signature(template)
+        shared = sum(len(list(layer.parameters())) for layer in template.layers) - len(list(template.parameters()))
+        if shared:
+            raise InvalidArgument(
+                f"`network` has {shared} parameters that several layers share, wanted none in a stack; put what shares "
+                "them into one layer, or give the task is_stacked=False."
+            )
+        self.forms: tuple[StackForm | None, ...] = tuple(
+            None if isinstance(layer, Slot) else form_of(layer) for layer in template.layers
+        )
+        """One per layer in order; None: a slot."""
 
     @property
     def num_slots(self) -> int:
@@ -70,11 +77,17 @@ class StackLayout:
         """R: the largest inner width of the catalogue, at least 1."""
         return max(1, *(kind.width for kind in self.catalogue))
 
-    @property
+    @cached_property
     def host_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of weight [in, out] and bias [out] of each linear layer, in order."""
-        pairs = itertools.pairwise(self.sizes)
-        return tuple(shape for inputs, outputs in pairs for shape in ((inputs, outputs), (outputs,)))
+        """Shapes of all parameters of the host, in order."""
+        return tuple(shape for form in self.forms if form is not None for shape in form.shapes)
+
+    @cached_property
+    def host_learnable(self) -> Tensor:
+        """1 for each column of the host that is learned, else 0."""
+        learned = [flag for form in self.forms if form is not None for flag in form.is_learned]
+        sizes = torch.tensor([_size(shape) for shape in self.host_shapes])
+        return torch.repeat_interleave(torch.tensor(learned).float(), sizes)
 
     def slot_shapes(self, slot: int) -> tuple[tuple[int, ...], ...]:
         """Shapes of V, b, U, a, c of one slot."""
@@ -106,7 +119,7 @@ class StackLayout:
             flat: [rows, P].
 
         Returns:
-            Weight and bias of each layer with a leading axis of rows, and one `SlotWeights` per slot.
+            The host's parameters with a leading axis of rows, and one `SlotWeights` per slot.
         """
         rows = flat.shape[0]
         pieces = [
@@ -121,37 +134,42 @@ class StackLayout:
         return pieces[:count], slots
 
     def write_host(self, row: Tensor, network: GrowingNetwork) -> None:
-        """Copy the linear layers of `network` into one flat row [1, P] in place.
+        """Copy the layers of `network` into one flat row [1, P] in place.
 
         Raises:
-            InvalidArgument: the network is not an MLP of these sizes.
+            InvalidArgument: the network is of another architecture.
         """
-        tensors, _ = self.unpack(row)
-        for linear, weight, bias in zip(self._linears(network), tensors[::2], tensors[1::2], strict=True):
-            weight[0].copy_(linear.weight.detach().T)
-            bias[0].copy_(linear.bias.detach())
+        for form, layer, tensors in self._layers_of(row, network):
+            form.write(layer, tensors)
 
     def read_host(self, row: Tensor, network: GrowingNetwork) -> None:
-        """Copy one flat row [1, P] into the linear layers of `network` in place.
+        """Copy one flat row [1, P] into the layers of `network` in place.
 
         Raises:
-            InvalidArgument: the network is not an MLP of these sizes.
+            InvalidArgument: the network is of another architecture.
         """
-        tensors, _ = self.unpack(row)
-        with torch.no_grad():
-            for linear, weight, bias in zip(self._linears(network), tensors[::2], tensors[1::2], strict=True):
-                linear.weight.copy_(weight[0].T)
-                linear.bias.copy_(bias[0])
+        for form, layer, tensors in self._layers_of(row, network):
+            form.read(tensors, layer)
 
-    def _linears(self, network: GrowingNetwork) -> list[nn.Linear]:
-        linears = [layer for layer in network.layers if isinstance(layer, nn.Linear)]
-        sizes = tuple(linear.in_features for linear in linears) + tuple(linear.out_features for linear in linears[-1:])
-        if sizes != self.sizes:
+    def by_layer(self, tensors: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+        """Return the host's tensors of each layer; a slot has none."""
+        counts = [0 if form is None else len(form.shapes) for form in self.forms]
+        ends = list(itertools.accumulate(counts))
+        return [tensors[end - count : end] for count, end in zip(counts, ends, strict=True)]
+
+    def _layers_of(
+        self, row: Tensor, network: GrowingNetwork
+    ) -> Iterator[tuple[StackForm, nn.Module, Sequence[Tensor]]]:
+        signature = _signature(network)
+        if signature != self._signature:
             raise InvalidArgument(
-                f"`network` has linear layers of sizes {sizes}, wanted {self.sizes}; "
+                f"`network` has layers {', '.join(signature)}, wanted {', '.join(self._signature)}; "
                 "hosts that are stacked must share one architecture."
             )
-        return linears
+        tensors, _ = self.unpack(row)
+        for form, layer, mine in zip(self.forms, network.layers, self.by_layer(tensors), strict=True):
+            if form is not None:
+                yield form, layer, mine
 
 
 def clear_slot(weights: SlotWeights) -> None:
@@ -202,6 +220,16 @@ def read_graft(graft: VectorGraft, weights: SlotWeights) -> None:
             graft.scale.copy_(weights.scale[0])
         if kind.has_offset:
             graft.offset.copy_(weights.offset[0])
+
+
+def _signature(network: GrowingNetwork) -> tuple[str, ...]:
+    """Return class and parameter shapes of every layer, and the place of every slot."""
+    return tuple(
+        f"{type(layer).__name__}({layer.features})"
+        if isinstance(layer, Slot)
+        else f"{type(layer).__name__}{[tuple(parameter.shape) for parameter in layer.parameters()]}"
+        for layer in network.layers
+    )
 
 
 def _size(shape: Sequence[int]) -> int:

@@ -1,4 +1,4 @@
-"""Many MLP hosts as one batched network: what training costs is mostly dispatch, and here it is paid once for all.
+"""Many hosts as one batched network: what training costs is mostly dispatch, and here it is paid once for all.
 
 E hosts, S slots, P columns of the flat form, N rows of a pass, B examples, C coalitions, K classes.
 """
@@ -9,44 +9,50 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from accredit.errors import InvalidArgument
 from accredit.growth.catalogue import Activation, VectorKind
 from accredit.growth.hosts import HostEvaluation, Players
+from accredit.growth.metric import LogLoss, Metric
 from accredit.growth.network import GrowingNetwork
 from accredit.growth.stack_layout import SlotWeights, StackLayout, clear_slot, read_graft, write_graft
 from accredit.growth.stage import Stage
 
 STATE_TENSORS = ("weights", "learnable", "floor", "momentum", "square", "steps")
 EMPTY = -1
+LARGEST_PASS = 2**24
+"""Numbers of input, over all rows, that one pass of an evaluation takes: what bounds its memory."""
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class StackedHosts:
-    """E MLP hosts with vector grafts, trained by Adam side by side; the same results as E networks to rounding.
+    """E hosts of one architecture with vector grafts, trained by Adam side by side; as E networks, to rounding.
 
     Args:
-        sizes: features of the input, of each hidden layer, and of the output.
+        template: a host without grafts, which says what the others are like.
         catalogue: kinds that may be grafted.
         num_hosts: E.
         learning_rate: of Adam, for hosts and grafts alike.
-        slots_before: index of the linear layer before which each slot stands, ascending; empty: one before each.
+        metric: what is lowered and measured.
+
+    Raises:
+        InvalidArgument: a layer of the host cannot be stacked.
     """
 
     def __init__(
         self,
-        sizes: Sequence[int],
+        template: GrowingNetwork,
         catalogue: Sequence[VectorKind],
         *,
         num_hosts: int,
         learning_rate: float,
-        slots_before: Sequence[int] = (),
+        metric: Metric | None = None,
     ) -> None:
-        self.layout = StackLayout(sizes=tuple(sizes), catalogue=tuple(catalogue), slots_before=tuple(slots_before))
+        self.layout = StackLayout(template, catalogue)
         self.learning_rate = learning_rate
+        self.metric: Metric = metric or LogLoss()
         self._group = self.layout.groups
         columns, slots = len(self._group), self.layout.num_slots
         self.weights = torch.zeros(num_hosts, columns)
@@ -69,7 +75,7 @@ class StackedHosts:
         """Start row `row` again from the weights of a fresh network without grafts."""
         for tensor in (self.weights, self.learnable, self.floor, self.momentum, self.square, self.steps):
             tensor[row] = 0.0
-        self.learnable[row, self._group == 0] = 1.0
+        self.learnable[row, : len(self.layout.host_learnable)] = self.layout.host_learnable
         self.kinds[row] = EMPTY
         self.stages[row] = Stage.EMPTY
         self.alphas[row] = 0.0
@@ -104,8 +110,8 @@ class StackedHosts:
         alpha = 1 and everything else is a constant.
 
         Args:
-            inputs: [E, B, D].
-            labels: [E, B] int64.
+            inputs: [E, B, ...].
+            labels: [E, B, ...].
 
         Returns:
             [E], mean log-loss of each host before the update, in nats.
@@ -125,7 +131,7 @@ class StackedHosts:
             alphas = torch.cat([alphas, torch.where(learns, 1.0, alphas[chosen])])
             inputs, labels = torch.cat([inputs, inputs[chosen]]), torch.cat([labels, labels[chosen]])
         logits = self._forward(rows, floor, alphas, inputs)
-        losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape).mean(1)
+        losses = self.metric.loss(logits, labels).mean(1)
         (gradient,) = torch.autograd.grad(losses.sum(), weights)
         self._adam(gradient * self.learnable, training)
         return losses[: self.num_hosts].detach()
@@ -136,8 +142,8 @@ class StackedHosts:
 
         Args:
             rows: R rows of hosts.
-            inputs: [B, D].
-            labels: [B] int64.
+            inputs: [B, ...].
+            labels: [B, ...].
             players: what is switched.
         """
         chosen = torch.tensor(rows, dtype=torch.int64)
@@ -149,15 +155,16 @@ class StackedHosts:
         }[players]
         weights = torch.from_numpy(np.where(switched & (players == Players.CANDIDATES), 1.0, alphas)).float()
         slots = tuple(np.flatnonzero(switched.any(axis=0)).tolist())
-        shared = inputs.expand(len(rows), *inputs.shape)
-        logits = self._forward(self.weights[chosen], self.floor[chosen], weights, shared, both_ways=slots)
-        by_coalition = logits.view(len(rows), 2 ** len(slots), len(labels), logits.shape[-1])
-        answer = labels.view(1, 1, -1, 1).expand(*by_coalition.shape[:-1], 1)
-        at_label = by_coalition.gather(-1, answer).squeeze(-1)
+        per_pass = max(1, LARGEST_PASS // max(1, len(rows) * inputs[:1].numel()))
+        scores = []
+        for x, y in zip(torch.split(inputs, per_pass), torch.split(labels, per_pass), strict=True):
+            shared = x.expand(len(rows), *x.shape)
+            outputs = self._forward(self.weights[chosen], self.floor[chosen], weights, shared, both_ways=slots)
+            scores.append(self.metric.score(outputs.view(len(rows), 2 ** len(slots), len(y), *outputs.shape[2:]), y))
         return HostEvaluation(
             slots=slots,
-            log_loss=by_coalition.logsumexp(-1) - at_label,
-            is_correct=(by_coalition.argmax(-1) == labels).float(),
+            log_loss=torch.cat([score.log_loss for score in scores], 2),
+            is_correct=torch.cat([score.is_correct for score in scores], 2),
         )
 
     def finite_rows(self) -> NDArray[np.bool_]:
@@ -229,19 +236,18 @@ class StackedHosts:
     def _forward(
         self, flat: Tensor, floor: Tensor, alphas: Tensor, inputs: Tensor, *, both_ways: tuple[int, ...] = ()
     ) -> Tensor:
-        """Return logits [N, C B, K] of `flat` [N, P] on `inputs` [N, B, D]; slots in `both_ways` double C."""
+        """Return outputs [N, C B, ...] of `flat` [N, P] on `inputs` [N, B, ...]; slots in `both_ways` double C."""
         tensors, slots = self.layout.unpack(flat)
-        hidden = inputs
-        layers = list(zip(tensors[::2], tensors[1::2], strict=True))
-        for layer, (weight, bias) in enumerate(layers):
-            for index in self.layout.slots_at[layer]:
-                alpha = alphas[:, index]
-                if bool((alpha > 0).any()):
-                    grafted = _with_graft(hidden, slots[index], alpha, floor[:, index])
-                    hidden = torch.cat([hidden, grafted], 1) if index in both_ways else grafted
-            hidden = torch.baddbmm(bias.unsqueeze(1), hidden, weight)
-            if layer < len(layers) - 1:
-                hidden = hidden.relu()
+        hidden, index = inputs, 0
+        for form, mine in zip(self.layout.forms, self.layout.by_layer(tensors), strict=True):
+            if form is not None:
+                hidden = form.forward(mine, hidden)
+                continue
+            alpha = alphas[:, index]
+            if bool((alpha > 0).any()):
+                grafted = _with_graft(hidden, slots[index], alpha, floor[:, index], axis=self.layout.axes[index])
+                hidden = torch.cat([hidden, grafted], 1) if index in both_ways else grafted
+            index += 1
         return hidden
 
     def _adam(self, gradient: Tensor, training: NDArray[np.bool_]) -> None:
@@ -262,14 +268,26 @@ class StackedHosts:
         self.weights = self.weights - rate * self.momentum / (self.square.sqrt() / correction + EPSILON)
 
 
-def _with_graft(hidden: Tensor, slot: SlotWeights, alpha: Tensor, floor: Tensor) -> Tensor:
-    """Return h + alpha f(h) for rows with alpha > 0 and h itself for the others, [N, B, D]."""
-    inside = torch.baddbmm(slot.bias.unsqueeze(1), hidden, slot.inner)
+def _with_graft(hidden: Tensor, slot: SlotWeights, alpha: Tensor, floor: Tensor, *, axis: int = -1) -> Tensor:
+    """Return h + alpha f(h) for rows with alpha > 0 and h itself for the others, [N, B, ...].
+
+    Args:
+        hidden: [N, B, ...] with D features along `axis`.
+        slot: the padded grafts.
+        alpha: [N].
+        floor: what the inner activation is bounded by, [N].
+        axis: of the features in the hidden tensor of one host, [B, ...].
+    """
+    if axis != -1 and axis != hidden.dim() - 2:
+        at = axis if axis < 0 else axis + 1
+        return _with_graft(hidden.movedim(at, -1), slot, alpha, floor).movedim(-1, at)
+    flat = hidden.flatten(1, -2)
+    inside = torch.baddbmm(slot.bias.unsqueeze(1), flat, slot.inner)
     bound = floor.view(-1, 1, 1)
     inside = torch.where(inside <= bound, bound, inside)
-    change = torch.baddbmm(slot.offset.unsqueeze(1), inside, slot.outer) + hidden * slot.scale.unsqueeze(1)
+    change = torch.baddbmm(slot.offset.unsqueeze(1), inside, slot.outer) + flat * slot.scale.unsqueeze(1)
     weight = alpha.view(-1, 1, 1)
-    return torch.where(weight > 0, hidden + weight * change, hidden)
+    return torch.where(weight > 0, flat + weight * change, flat).view(hidden.shape)
 
 
 def _tensor(state: Mapping[str, object], name: str, shape: tuple[int, ...]) -> Tensor:

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from accredit.errors import InvalidArgument
 from accredit.growth.hosts import Hosts
-from accredit.growth.looped import LoopedHosts
-from accredit.growth.stacked import StackedHosts
 from accredit.telemetry.event import Event
 from accredit.training.config import EpisodeConfig
 from accredit.training.episodes import Episodes, Outcome
@@ -30,21 +28,13 @@ Observations = NDArray[np.float32]
 
 
 def stacked_hosts(task: Task, config: EpisodeConfig) -> Callable[[int], Hosts]:
-    """Return a maker of hosts that train as one batched network."""
-    return lambda count: StackedHosts(
-        task.sizes,
-        task.catalogue,
-        num_hosts=count,
-        learning_rate=config.learning_rate,
-        slots_before=task.slots_before,
-    )
+    """Return a maker of hosts that train side by side as the task says, as one batched network where it can be."""
+    return lambda count: task.make_hosts(count, learning_rate=config.learning_rate)
 
 
 def looped_hosts(task: Task, config: EpisodeConfig) -> Callable[[int], Hosts]:
     """Return a maker of hosts that are plain growing networks, trained one after the other."""
-    return lambda count: LoopedHosts(
-        [task.build_host(0) for _ in range(count)], task.catalogue, learning_rate=config.learning_rate
-    )
+    return lambda count: task.looped_hosts(count, learning_rate=config.learning_rate)
 
 
 class GrowthVectorEnv(gymnasium.vector.VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
@@ -53,7 +43,7 @@ class GrowthVectorEnv(gymnasium.vector.VectorEnv[Observations, NDArray[np.int64]
     Args:
         num_envs: E, hosts side by side.
         task: what is grown on what.
-        config: how a host is trained and grown.
+        config: how a host is trained and grown; None: as the task says.
         host_seeds: which hosts are met; None: the training pool of run seed 0.
         name: environments are called `name-000`, `name-001`, ... in events.
         on_event: gets every event; None: nobody listens.
@@ -78,7 +68,7 @@ class GrowthVectorEnv(gymnasium.vector.VectorEnv[Observations, NDArray[np.int64]
         on_event: Listener | None = None,
     ) -> None:
         self.num_envs = num_envs
-        self.config = config or EpisodeConfig()
+        self.config = config or task.episode
         self.host_seeds = host_seeds or HostSeeds(0, Purpose.TRAINING, count=self.config.host_seeds)
         self.episodes = Episodes(
             task,
@@ -173,7 +163,7 @@ class GrowthEnv(gymnasium.Env[Observations, np.int64]):
 
     Args:
         task: what is grown on what.
-        config: how a host is trained and grown.
+        config: how a host is trained and grown; None: as the task says.
         host_seeds: which hosts are met; None: the training pool of run seed 0.
         name: environment id in events.
         on_event: gets every event; None: nobody listens.
@@ -194,7 +184,7 @@ class GrowthEnv(gymnasium.Env[Observations, np.int64]):
         name: str = "env",
         on_event: Listener | None = None,
     ) -> None:
-        self.config = config or EpisodeConfig()
+        self.config = config or task.episode
         self.host_seeds = host_seeds or HostSeeds(0, Purpose.TRAINING, count=self.config.host_seeds)
         make_hosts = looped_hosts(task, self.config)
         self.episodes = Episodes(task, self.config, make_hosts=make_hosts, names=[name], on_event=on_event)

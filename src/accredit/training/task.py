@@ -41,7 +41,7 @@ class Task:
     catalogue: tuple[Kind, ...]
     """Kinds of graft that may be chosen."""
     load: Callable[[], Splits]
-    """Where the data comes from: inputs of any shape and type that the first layer takes, labels that `metric` takes."""
+    """The data: inputs of any shape and type that the first layer takes, labels that `metric` takes."""
     metric: Metric = field(default_factory=LogLoss)
     """What hosts lower and are measured by."""
     episode: EpisodeConfig = field(default_factory=EpisodeConfig)

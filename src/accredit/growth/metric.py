@@ -1,0 +1,74 @@
+"""What hosts are trained to lower and measured by: one number per example.
+
+N hosts or other leading axes, C coalitions, B examples, L positions of an example, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Values per example; lower loss and higher correctness are better."""
+
+    log_loss: Tensor
+    """[..., B], in nats."""
+    is_correct: Tensor
+    """[..., B], 1 where the likeliest class is the label; the share of such positions where an example has many."""
+
+
+class Metric(Protocol):
+    """A task's loss in two forms: one to train on, one to measure with."""
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return what training lowers, [N, B], of outputs [N, B, ...] and labels [N, B, ...]; it has a gradient."""
+        ...
+
+    def score(self, outputs: Tensor, labels: Tensor) -> Score:
+        """Return what evaluation reports, [..., B], of outputs [..., B, ...] and labels [B, ...] that all share."""
+        ...
+
+
+@dataclass(frozen=True)
+class LogLoss:
+    """Log-loss of a class: -log softmax(outputs) at the label, in nats.
+
+    Labels of one number per example make a classification.  Labels [B, L] make a sequence, whose value is the mean
+    over its L positions, so that an example stays one draw: positions of one sequence are not independent.
+
+    Example:
+        >>> import torch
+        >>> score = LogLoss().score(torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.int64))
+        >>> score.log_loss.tolist() == [torch.tensor(4.0).log().item()] * 2  # a guess among four
+        True
+    """
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the log-loss of each example, [N, B].
+
+        Args:
+            outputs: [N, B, K] or [N, B, L, K].
+            labels: [N, B] or [N, B, L] int64.
+        """
+        losses = F.cross_entropy(outputs.flatten(0, -2), labels.flatten(), reduction="none").view(labels.shape)
+        return losses.flatten(2).mean(2) if labels.dim() > 2 else losses
+
+    def score(self, outputs: Tensor, labels: Tensor) -> Score:
+        """Return log-loss and correctness of each example.
+
+        Args:
+            outputs: [..., B, K] or [..., B, L, K].
+            labels: [B] or [B, L] int64.
+        """
+        answer = labels.expand(outputs.shape[:-1]).unsqueeze(-1)
+        log_loss = outputs.logsumexp(-1) - outputs.gather(-1, answer).squeeze(-1)
+        is_correct = (outputs.argmax(-1) == labels).float()
+        if labels.dim() > 1:
+            first = -(labels.dim() - 1)
+            return Score(log_loss=log_loss.flatten(first).mean(-1), is_correct=is_correct.flatten(first).mean(-1))
+        return Score(log_loss=log_loss, is_correct=is_correct)

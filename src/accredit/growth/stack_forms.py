@@ -1,0 +1,175 @@
+"""How a layer of a host computes for all hosts of a stack at once.
+
+Any module works through `torch.func`: its forward is mapped over the stacked parameters.  Layers that have a batched
+operation of their own take that, which is faster; `form_of` is the one place that decides.
+
+N hosts of a pass, B examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+
+from accredit.errors import InvalidArgument
+
+Shape = tuple[int, ...]
+ELEMENTWISE = (nn.Identity, nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.LeakyReLU, nn.Softplus)
+"""Layers without parameters that treat every number alone."""
+
+
+class StackForm(Protocol):
+    """One layer of all hosts."""
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Shape of each parameter of one host."""
+        ...
+
+    @property
+    def is_learned(self) -> tuple[bool, ...]:
+        """Whether each parameter is learned."""
+        ...
+
+    def write(self, layer: nn.Module, tensors: Sequence[Tensor]) -> None:
+        """Copy the parameters of `layer` into views of one row, of `shapes`, in place."""
+        ...
+
+    def read(self, tensors: Sequence[Tensor], layer: nn.Module) -> None:
+        """Copy one row into the parameters of `layer`, in place."""
+        ...
+
+    def forward(self, tensors: Sequence[Tensor], hidden: Tensor) -> Tensor:
+        """Return what N layers make of `hidden` [N, B, ...], with parameters [N, *shape]."""
+        ...
+
+
+def form_of(layer: nn.Module) -> StackForm:
+    """Return the fastest form for a layer.
+
+    Raises:
+        InvalidArgument: the layer cannot be stacked: it draws random numbers, keeps statistics of its batches, or has
+            parameters other than float32.
+    """
+    for module in layer.modules():
+        _check(module)
+    if type(layer) in ELEMENTWISE:
+        return ElementwiseForm(layer)
+    if type(layer) is nn.Linear and layer.bias is not None:
+        return LinearForm(layer)
+    return MappedForm(layer)
+
+
+class ElementwiseForm:
+    """A layer without parameters, which does not care how its numbers are arranged."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self._layer = layer
+        self.shapes: tuple[Shape, ...] = ()
+        self.is_learned: tuple[bool, ...] = ()
+
+    def write(self, layer: nn.Module, tensors: Sequence[Tensor]) -> None:
+        """Do nothing."""
+
+    def read(self, tensors: Sequence[Tensor], layer: nn.Module) -> None:
+        """Do nothing."""
+
+    def forward(self, tensors: Sequence[Tensor], hidden: Tensor) -> Tensor:
+        """Return the layer's values."""
+        del tensors
+        values: Tensor = self._layer(hidden)
+        return values
+
+
+class LinearForm:
+    """x W + b for all hosts as one batched product; W is kept as [in, out], as the product wants it."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        self.shapes = ((layer.in_features, layer.out_features), (layer.out_features,))
+        self.is_learned = (layer.weight.requires_grad, layer.bias.requires_grad)
+
+    def write(self, layer: nn.Module, tensors: Sequence[Tensor]) -> None:
+        """Copy weight and bias, one row [1, ...] each."""
+        assert isinstance(layer, nn.Linear)
+        tensors[0][0].copy_(layer.weight.detach().T)
+        tensors[1][0].copy_(layer.bias.detach())
+
+    @torch.no_grad()
+    def read(self, tensors: Sequence[Tensor], layer: nn.Module) -> None:
+        """Copy weight and bias back."""
+        assert isinstance(layer, nn.Linear)
+        layer.weight.copy_(tensors[0][0].T)
+        layer.bias.copy_(tensors[1][0])
+
+    def forward(self, tensors: Sequence[Tensor], hidden: Tensor) -> Tensor:
+        """Return [N, B, ..., out] of [N, B, ..., in]."""
+        weight, bias = tensors
+        values = torch.baddbmm(bias.unsqueeze(1), hidden.flatten(1, -2), weight)
+        return values.view(*hidden.shape[:-1], -1)
+
+
+class MappedForm:
+    """Any module, mapped over the hosts.
+
+    Buffers are taken from the module that the form was made of: they are constants, such as a causal mask, and the
+    same in every host.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        self._layer = layer
+        self._names = tuple(name for name, _ in layer.named_parameters())
+        self.shapes = tuple(tuple(parameter.shape) for parameter in layer.parameters())
+        self.is_learned = tuple(parameter.requires_grad for parameter in layer.parameters())
+
+    def write(self, layer: nn.Module, tensors: Sequence[Tensor]) -> None:
+        """Copy all parameters.
+
+        Raises:
+            InvalidArgument: a buffer differs from that of the first host.
+        """
+        for (name, mine), other in zip(self._layer.named_buffers(), layer.buffers(), strict=True):
+            if not torch.equal(mine, other):
+                raise InvalidArgument(
+                    f"`network` has a buffer {name!r} that differs from host to host, wanted constants in a stack; "
+                    "make it a parameter, or give the task is_stacked=False."
+                )
+        for tensor, parameter in zip(tensors, layer.parameters(), strict=True):
+            tensor[0].copy_(parameter.detach())
+
+    @torch.no_grad()
+    def read(self, tensors: Sequence[Tensor], layer: nn.Module) -> None:
+        """Copy all parameters back."""
+        for tensor, parameter in zip(tensors, layer.parameters(), strict=True):
+            parameter.copy_(tensor[0])
+
+    def forward(self, tensors: Sequence[Tensor], hidden: Tensor) -> Tensor:
+        """Return the values of all hosts."""
+
+        def one(parameters: tuple[Tensor, ...], x: Tensor) -> Tensor:
+            values: Tensor = functional_call(self._layer, dict(zip(self._names, parameters, strict=True)), (x,))
+            return values
+
+        values: Tensor = vmap(one)(tuple(tensors), hidden) if self._names else vmap(self._layer)(hidden)
+        return values
+
+
+def _check(module: nn.Module) -> None:
+    draws = isinstance(module, _DropoutNd) and module.p > 0
+    if draws or (isinstance(module, _NormBase) and module.track_running_stats):
+        what = "draws random numbers" if draws else "keeps statistics of its batches"
+        raise InvalidArgument(
+            f"`network` has a {type(module).__name__}, which {what}, wanted layers whose values depend on parameters "
+            "and input alone in a stack; give the task is_stacked=False."
+        )
+    for name, parameter in module.named_parameters(recurse=False):
+        if parameter.dtype != torch.float32:
+            raise InvalidArgument(
+                f"`network` has the parameter {name!r} of {type(module).__name__} in {parameter.dtype}, wanted "
+                "torch.float32 in a stack; convert it, or give the task is_stacked=False."
+            )
