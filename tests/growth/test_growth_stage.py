@@ -6,7 +6,7 @@ import pytest
 
 from accredit.errors import InvalidArgument
 from accredit.growth.blend import BlendSchedule, blend_weight
-from accredit.growth.stage import TRANSITIONS, Operation, Stage, after_blend, is_legal, transition
+from accredit.growth.stage import SURGERY, TRANSITIONS, Operation, Stage, after_blend, is_legal, stage_table, transition
 
 OLD = 10**6
 # operation, source -> target, smallest age, whether a proof is wanted; whatever is not here does not exist
@@ -31,16 +31,16 @@ def test_every_operation_leads_where_the_table_says_or_nowhere(operation: Operat
         assert row.target == RULES[operation, source][0]
     else:
         assert row is None
-        assert not is_legal(operation, source, age=OLD, is_proven=True)
+        assert not is_legal(operation, source, age=OLD, stay=OLD, is_proven=True)
 
 
 @pytest.mark.parametrize(("operation", "source"), RULES)
 def test_an_operation_is_legal_from_its_age_on_and_with_the_proof_it_needs(operation: Operation, source: Stage):
     """[R37]"""
     _, age, proof = RULES[operation, source]
-    assert is_legal(operation, source, age=age, is_proven=True)
-    assert not is_legal(operation, source, age=age - 1, is_proven=True)
-    assert is_legal(operation, source, age=OLD, is_proven=False) == (not proof)
+    assert is_legal(operation, source, age=age, stay=0, is_proven=True)
+    assert not is_legal(operation, source, age=age - 1, stay=OLD, is_proven=True)
+    assert is_legal(operation, source, age=OLD, stay=0, is_proven=False) == (not proof)
 
 
 def test_the_table_has_each_pair_once():
@@ -49,10 +49,34 @@ def test_the_table_has_each_pair_once():
     assert len(set(pairs)) == len(pairs) == len(RULES)
 
 
+def test_each_rule_changes_the_rows_that_it_names_and_no_other():
+    """[R37] Against the table without rules; a slot pruned at one decision is empty for a step at the next."""
+
+    def changed(**rules: bool | int) -> set[tuple[Operation, Stage, int, bool]]:
+        rows = set(stage_table(**rules)) - set(TRANSITIONS)
+        assert len(stage_table(**rules)) == len(TRANSITIONS) + bool(rules.get("prune_committed"))
+        return {(row.operation, row.source, row.minimum_stay, row.needs_proof) for row in rows}
+
+    assert changed() == set()
+    assert changed(holding_steps=2) == {(Operation.COMMIT, Stage.HOLDING, 2, True)}
+    assert changed(cooldown_steps=2) == {(Operation.GRAFT, Stage.EMPTY, 3, False)}
+    assert changed(commit_needs_proof=False) == {(Operation.COMMIT, Stage.HOLDING, 0, False)}
+    assert changed(prune_committed=True) == {(Operation.PRUNE, Stage.COMMITTED, 3, False)}
+    assert set(SURGERY) == set(stage_table(prune_committed=True))
+
+
+def test_a_stay_that_is_asked_for_is_waited_for():
+    """[R37] Counted from the entry into the stage, whatever the age of the graft."""
+    table = stage_table(holding_steps=2)
+    for stay in range(4):
+        legal = is_legal(Operation.COMMIT, Stage.HOLDING, age=OLD, stay=stay, is_proven=True, table=table)
+        assert legal == (stay >= 2)
+
+
 @pytest.mark.parametrize("source", Stage)
 def test_waiting_is_always_legal_and_moves_nothing(source: Stage):
     """[R37]"""
-    assert is_legal(Operation.WAIT, source, age=0, is_proven=False)
+    assert is_legal(Operation.WAIT, source, age=0, stay=0, is_proven=False)
     assert transition(Operation.WAIT, source) is None
 
 

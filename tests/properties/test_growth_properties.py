@@ -15,35 +15,49 @@ from accredit.growth.blend import BlendSchedule, blend_weight
 from accredit.growth.catalogue import VECTOR_CATALOGUE
 from accredit.growth.network import GrowingNetwork
 from accredit.growth.slot import Slot
-from accredit.growth.stage import TRANSITIONS, Operation, Stage, is_legal
+from accredit.growth.stage import SURGERY, Operation, Stage, is_legal, stage_table
 from accredit.training.action import ActionTable
 
 SLOTS = ("input", "hidden")
 TABLE = ActionTable(SLOTS, ("affine", "mlp"))
-ALLOWED = {(row.source, row.target) for row in TRANSITIONS} | {(Stage.BLENDING, Stage.HOLDING)}
+ALLOWED = {(row.source, row.target) for row in SURGERY} | {(Stage.BLENDING, Stage.HOLDING)}
 stages = st.sampled_from(Stage)
 moves = st.tuples(
     st.sampled_from([*Operation, "alpha"]), st.sampled_from(SLOTS), st.sampled_from(VECTOR_CATALOGUE), st.floats(0, 1)
 )
 
 
-@given(st.lists(st.tuples(stages, st.integers(0, 8), st.booleans()), min_size=2, max_size=2))
-def test_masks_equal_the_scalar_rule(slots: list[tuple[Stage, int, bool]]):
-    """[R37]"""
-    columns = [np.array([[slot[at] for slot in slots]]) for at in range(3)]
-    legal = TABLE.legal(*columns)[0]
-    for index, action in enumerate(TABLE.actions):
-        stage, age, is_proven = slots[action.slot or 0]
-        assert bool(legal[index]) == is_legal(action.operation, stage, age=age, is_proven=is_proven)
+@given(
+    st.lists(st.tuples(stages, st.integers(0, 8), st.integers(0, 8), st.booleans()), min_size=2, max_size=2),
+    st.fixed_dictionaries({"holding_steps": st.integers(0, 3), "cooldown_steps": st.integers(0, 3)}),
+    st.fixed_dictionaries({"commit_needs_proof": st.booleans(), "prune_committed": st.booleans()}),
+)
+def test_masks_equal_the_scalar_rule(
+    slots: list[tuple[Stage, int, int, bool]], lengths: dict[str, int], switches: dict[str, bool]
+):
+    """[R37] Under every rule."""
+    rules = stage_table(**lengths, **switches)
+    table = ActionTable(SLOTS, ("affine", "mlp"), table=rules)
+    current, ages, stays, proven = (np.array([[slot[at] for slot in slots]]) for at in range(4))
+    legal = table.legal(current, ages=ages, stays=stays, proven=proven)[0]
+    for index, action in enumerate(table.actions):
+        stage, age, stay, is_proven = slots[action.slot or 0]
+        assert bool(legal[index]) == is_legal(
+            action.operation, stage, age=age, stay=stay, is_proven=is_proven, table=rules
+        )
 
 
 @given(st.integers(1, 5).flatmap(lambda rows: st.lists(stages, min_size=2 * rows, max_size=2 * rows)))
 def test_rows_of_a_mask_are_independent(drawn: list[Stage]):
     """[R32]"""
     stages_now = np.array(drawn).reshape(-1, 2)
-    ages, proven = np.full(stages_now.shape, 3), np.ones(stages_now.shape, dtype=bool)
-    together = TABLE.legal(stages_now, ages, proven)
-    apart = [TABLE.legal(stages_now[[row]], ages[[row]], proven[[row]])[0] for row in range(len(stages_now))]
+
+    def legal(some: np.ndarray) -> np.ndarray:
+        ages, proven = np.full(some.shape, 3), np.ones(some.shape, dtype=bool)
+        return TABLE.legal(some, ages=ages, stays=ages, proven=proven)
+
+    together = legal(stages_now)
+    apart = [legal(stages_now[[row]])[0] for row in range(len(stages_now))]
     assert np.array_equal(together, np.stack(apart))
 
 

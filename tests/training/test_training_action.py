@@ -25,7 +25,8 @@ NAMES = [
 
 
 def legal(stages: list[int], ages: list[int], proven: list[bool]) -> list[str]:
-    row = TABLE.legal(np.array([stages]), np.array([ages]), np.array([proven]))[0]
+    old = np.array([ages])
+    row = TABLE.legal(np.array([stages]), ages=old, stays=old, proven=np.array([proven]))[0]
     return [TABLE.label(index) for index in np.flatnonzero(row)]
 
 
@@ -51,3 +52,13 @@ def test_waiting_needs_no_operation_on_a_slot():
     """[R37]"""
     assert TABLE.find(Operation.WAIT) == 0
     assert TABLE.actions[0].slot is None
+
+
+def test_where_kinds_are_drawn_an_action_names_the_slot_alone():
+    """[R37] A policy that asks for a kind, such as a schedule, gets the graft that is drawn."""
+    table = ActionTable(("input", "hidden1"), ("affine", "mlp"), choose_kinds=False)
+    assert [table.label(index) for index in range(len(table))] == [
+        "wait", "graft at input", "graft at hidden1", *NAMES[5:],
+    ]  # fmt: skip
+    assert table.find(Operation.GRAFT, 1, 0) == table.find(Operation.GRAFT, 1, 1) == table.find(Operation.GRAFT, 1) == 2
+    assert table.actions[2].kind is None

@@ -63,7 +63,8 @@ def holding(age: int, *, kind: str = "mlp", contribution: float | None = None) -
 
 
 def masks(stages: list[Stage], ages: list[int], proven: list[bool]) -> np.ndarray:
-    return TABLE.legal(np.array([stages]), np.array([ages]), np.array([proven]))
+    old = np.array([ages])
+    return TABLE.legal(np.array([stages]), ages=old, stays=old, proven=np.array([proven]))
 
 
 def choice(policy: Policy, seen: np.ndarray, legal: np.ndarray) -> str:

@@ -103,6 +103,8 @@ def test_differences_are_named_with_both_values():
         (lambda: EpisodeConfig(batch_size=0), "`episode.batch_size` is 0"),
         (lambda: EpisodeConfig(blend_steps=0), "`episode.blend_steps` is 0"),
         (lambda: EpisodeConfig(host_seeds=0), "`episode.host_seeds` is 0"),
+        (lambda: EpisodeConfig(holding_steps=-1), "`episode` got holding_steps -1 and cooldown_steps 0, wanted whole"),
+        (lambda: EpisodeConfig(cooldown_steps=-1), "`episode` got holding_steps 0 and cooldown_steps -1, wanted whole"),
         (lambda: EpisodeConfig(learning_rate=0.0), "`episode` got learning_rate 0.0 and confidence .*, wanted a pos"),
         (
             lambda: EpisodeConfig(confidence=1.0),

@@ -30,6 +30,7 @@ def situation() -> Situation:
         kinds=np.array([[1, -1]]),
         alphas=np.array([[1.0, 0.0]]),
         ages=np.array([[4, 0]]),
+        stays=np.array([[2, 10**6]]),
         credit=credit(0.125, 0.0625, -0.25, 0.5),
     )
 
@@ -65,6 +66,27 @@ def test_an_unknown_contribution_is_marked_and_a_measured_zero_is_not():
     assert (nothing["input.unknown"], nothing["input.contribution"], nothing["input.contribution_error"]) == (1, 0, 0)
     zero = encoded(credit=credit(0.0, 0.1, 0.0, 0.1))
     assert (zero["input.unknown"], zero["input.contribution"]) == (0, 0)
+
+
+def test_hidden_kinds_leave_no_trace_in_any_field():
+    """[R31] Two situations that differ in kinds, and so in parameters, look the same; all else is as it was."""
+    hidden = ObservationTable(("input", "hidden1"), ("affine", "mlp"), steps=8, observe_kinds=False)
+    now = situation()
+    other = dataclasses.replace(now, kinds=np.array([[0, -1]]), graft_share=np.array([7.0]))
+    seen = hidden.encode(now)[0]
+    assert np.array_equal(seen, hidden.encode(other)[0])
+    assert not np.array_equal(TABLE.encode(now), TABLE.encode(other))
+    changed = {TABLE.fields[at].name for at in np.flatnonzero(seen != TABLE.encode(now)[0])}
+    assert changed == {"graft_share", "input.kind_mlp"}
+
+
+def test_the_stay_is_a_field_only_where_a_rule_looks_at_it():
+    """[R31] In steps over those of an episode, cut where nothing was ever in the slot."""
+    table = ObservationTable(("input", "hidden1"), ("affine", "mlp"), steps=8, observe_stays=True)
+    row = table.encode(situation())[0]
+    assert (row[table.index("input.stay")], row[table.index("hidden1.stay")]) == (0.25, 1.125)
+    names = [field.name for field in table.fields]
+    assert [name for name in names if not name.endswith(".stay")] == [field.name for field in TABLE.fields]
 
 
 @pytest.mark.parametrize("number", [np.inf, 1e9, -1e9])

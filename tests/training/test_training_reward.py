@@ -45,6 +45,14 @@ def test_rewards_equal_the_table(before, after, control, share, grafted, expecte
     assert float(paid.graft_cost[0]) == (0.005 if grafted else 0.0)
 
 
+def test_without_control_variate_the_host_s_own_learning_is_paid():
+    """[R35] The table's first row: .5 - rent - price, and a control gain of 0."""
+    config = RewardConfig(loss_cap=2.5, rent=0.02, graft_cost=0.005, control_variate=False)
+    paid = reward(2.0, 1.5, control=(2.0, 1.8), share=1.0, grafted=True, config=config)
+    assert float(paid.control_gain[0]) == 0.0
+    assert float(paid.total[0]) == pytest.approx(0.5 - 0.002 - 0.005, abs=1e-12)
+
+
 def test_gains_telescope_so_that_going_to_and_fro_earns_nothing():
     """[R35] Over an episode the gains sum to the capped first minus the capped last loss, whatever lies between."""
     losses = [2.3, math.inf, 0.4, 7.0, 1.9, 0.8]

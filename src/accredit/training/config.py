@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from accredit.errors import InvalidArgument
 from accredit.growth.blend import BlendSchedule
 from accredit.ppo.update import PPOConfig
+from accredit.training.credit import CommitRule
 from accredit.training.host_seeds import POOL
 from accredit.training.reward import RewardConfig
 
@@ -31,6 +32,18 @@ class EpisodeConfig:
     """Shape of the blend."""
     confidence: float = 0.95
     """Level at which a contribution must be positive before a commit is legal, in (0, 1)."""
+    commit_rule: CommitRule = CommitRule.SIGNIFICANT
+    """What makes a commit legal: `significant`, a contribution that is positive with significance, as a candidate and
+    now; `significant-holm`, the same with Holm's correction over all grafts that play at that step; `any`, no proof."""
+    observe_kinds: bool = True
+    """Whether a policy sees and chooses the kinds of grafts. False: it grafts by slot, each host draws the kind by its
+    own seed, and measured contribution is the only clue to what was drawn."""
+    holding_steps: int = 0
+    """Steps that a graft must hold at alpha = 1 before it can be committed, >= 0."""
+    cooldown_steps: int = 0
+    """Decisions for which a slot stays empty after its graft was pruned, >= 0."""
+    prune_committed: bool = False
+    """Whether a committed graft can be pruned, from 3 steps after it was committed."""
     host_seeds: int = 256
     """Different hosts met in training, >= 1; each wants its control trained once."""
     reward: RewardConfig = field(default_factory=RewardConfig)
@@ -46,6 +59,11 @@ class EpisodeConfig:
         }
         for name, value in counts.items():
             _check_at_least_one(f"episode.{name}", value)
+        if self.holding_steps < 0 or self.cooldown_steps < 0:
+            raise InvalidArgument(
+                f"`episode` got holding_steps {self.holding_steps} and cooldown_steps {self.cooldown_steps}, wanted "
+                "whole numbers of at least 0; correct the configuration."
+            )
         if not self.learning_rate > 0 or not 0 < self.confidence < 1:
             raise InvalidArgument(
                 f"`episode` got learning_rate {self.learning_rate} and confidence {self.confidence}, wanted a "

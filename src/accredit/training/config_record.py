@@ -20,7 +20,7 @@ def to_plain(config: Any) -> dict[str, Any]:
     Example:
         >>> from accredit.training.reward import RewardConfig
         >>> to_plain(RewardConfig())
-        {'loss_cap': 2.5, 'rent': 0.02, 'graft_cost': 0.005}
+        {'loss_cap': 2.5, 'rent': 0.02, 'graft_cost': 0.005, 'control_variate': True}
     """
     plain: dict[str, Any] = {}
     for field in dataclasses.fields(config):

@@ -15,20 +15,20 @@ import torch
 from numpy.typing import NDArray
 
 from accredit.growth.hosts import HostEvaluation, Hosts, Players
-from accredit.growth.stage import Operation, Stage, transition
+from accredit.growth.stage import Operation, Stage, stage_table, transition
 from accredit.telemetry.event import Event
 from accredit.training.action import Action, ActionTable
 from accredit.training.chronicle import Chronicle
 from accredit.training.config import EpisodeConfig
 from accredit.training.control import Controls, minibatch_indices, train_interval
-from accredit.training.credit import Creditor
+from accredit.training.credit import CommitRule, Creditor
 from accredit.training.host_seeds import derived_seed
 from accredit.training.observation import ObservationTable, Situation
 from accredit.training.reward import Reward, step_reward
 from accredit.training.slot_states import SlotStates
 from accredit.training.task import Task
 
-GRAFT_WEIGHTS = 2  # which of a host's random numbers are meant; 1 is its data order
+GRAFT_WEIGHTS, GRAFT_KIND = 2, 3  # which of a host's random numbers are meant; 1 is its data order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +65,26 @@ class Episodes:
     ) -> None:
         self.task, self.config = task, config
         self.hosts = make_hosts(len(names))
-        self.actions = ActionTable(task.slot_names, task.kind_names)
-        self.fields = ObservationTable(task.slot_names, task.kind_names, steps=config.steps)
+        self.table = stage_table(
+            holding_steps=config.holding_steps,
+            cooldown_steps=config.cooldown_steps,
+            commit_needs_proof=config.commit_rule != CommitRule.ANY,
+            prune_committed=config.prune_committed,
+        )
+        self.actions = ActionTable(
+            task.slot_names, task.kind_names, choose_kinds=config.observe_kinds, table=self.table
+        )
+        self.fields = ObservationTable(
+            task.slot_names,
+            task.kind_names,
+            steps=config.steps,
+            observe_kinds=config.observe_kinds,
+            observe_stays=any(row.minimum_stay > 0 for row in self.table),
+        )
         self.chronicle = Chronicle(names, slot_names=task.slot_names, kind_names=task.kind_names, on_event=on_event)
-        self.creditor = Creditor(task.slot_names, confidence=config.confidence, on_event=on_event)
+        self.creditor = Creditor(
+            task.slot_names, confidence=config.confidence, rule=config.commit_rule, on_event=on_event
+        )
         self._minibatches = functools.partial(
             minibatch_indices,
             examples=len(task.splits.train),
@@ -101,8 +117,7 @@ class Episodes:
             self.chronicle.episode[row] += 1
             self.time[row] = 0
             self.last_gain[row] = 0.0
-            for slot in range(len(self.task.slot_names)):
-                self.slots.vacate(row, slot)
+            self.slots.clear(row)
         self._follow_seeds(rows)
         self.hosts.set_stages(self.slots.stages, self.slots.alphas)
         self._evaluate(rows)
@@ -122,13 +137,15 @@ class Episodes:
                 kinds=slots.kinds,
                 alphas=slots.alphas,
                 ages=slots.ages,
+                stays=slots.stays,
                 credit=slots.credit,
             )
         )
 
     def legal(self) -> NDArray[np.bool_]:
         """Return which actions are legal, [E, A]."""
-        return self.actions.legal(self.slots.stages, self.slots.ages, self.slots.proven)
+        slots = self.slots
+        return self.actions.legal(slots.stages, ages=slots.ages, stays=slots.stays, proven=slots.proven)
 
     def graft_share(self) -> NDArray[np.float64]:
         """Return the parameters of all grafts over those of the host, [E]."""
@@ -216,23 +233,28 @@ class Episodes:
 
     def _apply(self, row: int, action: Action) -> None:
         """Carry out a legal action."""
-        slot, source = action.slot, Stage.EMPTY
+        slot = action.slot
         if slot is None:
             return
         source = Stage(int(self.slots.stages[row, slot]))
-        rule = transition(action.operation, source)
+        rule = transition(action.operation, source, self.table)
         if rule is None:
             return
-        if action.kind is not None:
-            seed = derived_seed(int(self.seeds[row]), int(self.time[row]), slot, GRAFT_WEIGHTS)
-            self.hosts.graft(row, slot, action.kind, seed)
-            self.slots.place(row, slot, action.kind)
+        if action.operation == Operation.GRAFT:
+            kind = self._drawn_kind(row, slot) if action.kind is None else action.kind
+            self.hosts.graft(row, slot, kind, self._seed(row, slot, GRAFT_WEIGHTS))
+            self.slots.kinds[row, slot] = kind
         self._tell(row, slot, str(action.operation), source, rule.target)
         if rule.target == Stage.EMPTY:
             self.hosts.prune(row, slot)
-            self.slots.vacate(row, slot)
-        else:
-            self.slots.stages[row, slot] = rule.target
+        self.slots.enter(row, slot, rule.target)
+
+    def _drawn_kind(self, row: int, slot: int) -> int:
+        """Return a kind drawn uniformly; seed, time and slot decide, so that paired hosts draw the same."""
+        return int(np.random.default_rng(self._seed(row, slot, GRAFT_KIND)).integers(len(self.task.kind_names)))
+
+    def _seed(self, row: int, slot: int, purpose: int) -> int:
+        return derived_seed(int(self.seeds[row]), int(self.time[row]), slot, purpose)
 
     def _tell(self, row: int, slot: int, operation: str, source: Stage, target: Stage) -> None:
         kind = int(self.slots.kinds[row, slot])
@@ -255,7 +277,7 @@ class Episodes:
             if stage.is_removable:
                 self._tell(row, slot, "dropped", stage, Stage.EMPTY)
                 self.hosts.prune(row, slot)
-                self.slots.vacate(row, slot)
+                self.slots.enter(row, slot, Stage.EMPTY)
 
     def _evaluate(self, rows: Sequence[int]) -> None:
         """Evaluate `rows` on the reward split; credit the live grafts and the candidates of each."""

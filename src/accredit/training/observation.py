@@ -50,6 +50,8 @@ class Situation:
     """[E, S]."""
     ages: NDArray[np.int64]
     """Steps since the graft entered, [E, S]."""
+    stays: NDArray[np.int64]
+    """Steps since the slot entered its stage, [E, S]."""
     credit: Floats
     """Contribution to the log-loss (nats, positive helps), its standard error, the same for the accuracy; NaN where
     unknown, [4, E, S]."""
@@ -62,6 +64,9 @@ class ObservationTable:
         slot_names: S names.
         kind_names: names of the catalogue.
         steps: T, steps of an episode.
+        observe_kinds: whether the kinds of grafts can be seen; False leaves 0 in their bits, and in `graft_share`,
+            which would tell them apart by their size.
+        observe_stays: whether each slot has a field `stay`, for rules that look at it.
 
     Example:
         >>> table = ObservationTable(("input",), ("affine",), steps=16)
@@ -69,8 +74,16 @@ class ObservationTable:
         (14, 21)
     """
 
-    def __init__(self, slot_names: tuple[str, ...], kind_names: tuple[str, ...], *, steps: int) -> None:
-        self.steps = steps
+    def __init__(
+        self,
+        slot_names: tuple[str, ...],
+        kind_names: tuple[str, ...],
+        *,
+        steps: int,
+        observe_kinds: bool = True,
+        observe_stays: bool = False,
+    ) -> None:
+        self.steps, self.observe_kinds, self.observe_stays = steps, observe_kinds, observe_stays
         self.num_kinds = len(kind_names)
         self.fields = (
             Field(name="time", low=0.0, high=1.0),
@@ -81,7 +94,7 @@ class ObservationTable:
             Field(name="gain_over_control", low=-LARGEST_LOSS, high=LARGEST_LOSS),
             Field(name="graft_share", low=0.0, high=LARGEST_SHARE),
             Field(name="live_share", low=0.0, high=1.0),
-            *(field for name in slot_names for field in _slot_fields(name, kind_names, steps)),
+            *(field for name in slot_names for field in self._slot_fields(name, kind_names)),
         )
         self._index = {field.name: at for at, field in enumerate(self.fields)}
         self.low = np.array([field.low for field in self.fields], dtype=np.float32)
@@ -101,18 +114,19 @@ class ObservationTable:
             now.last_gain,
             control,
             control - loss,
-            now.graft_share,
+            now.graft_share * self.observe_kinds,
             (now.alphas > 0).mean(1),
         ]
         known = np.isfinite(now.credit[0])
         per_slot = np.concatenate(
             [
                 np.eye(len(Stage))[now.stages],
-                np.eye(self.num_kinds + 1)[now.kinds][:, :, : self.num_kinds],
+                np.eye(self.num_kinds + 1)[now.kinds][:, :, : self.num_kinds] * self.observe_kinds,
                 np.stack(
                     [
                         now.alphas,
                         now.ages / self.steps,
+                        *([now.stays / self.steps] if self.observe_stays else []),
                         *np.nan_to_num(now.credit, nan=0.0),
                         ~known,
                     ],
@@ -125,16 +139,17 @@ class ObservationTable:
         encoded: NDArray[np.float32] = np.clip(flat.astype(np.float32), self.low, self.high)
         return encoded
 
-
-def _slot_fields(slot: str, kind_names: tuple[str, ...], steps: int) -> tuple[Field, ...]:
-    bits = [f"is_{stage.name.lower()}" for stage in Stage] + [f"kind_{kind}" for kind in kind_names]
-    return (
-        *(Field(name=f"{slot}.{bit}", low=0.0, high=1.0) for bit in bits),
-        Field(name=f"{slot}.alpha", low=0.0, high=1.0),
-        Field(name=f"{slot}.age", low=0.0, high=(steps + 1) / steps),
-        Field(name=f"{slot}.contribution", low=-LARGEST_LOSS, high=LARGEST_LOSS),
-        Field(name=f"{slot}.contribution_error", low=0.0, high=LARGEST_LOSS),
-        Field(name=f"{slot}.accuracy_contribution", low=-1.0, high=1.0),
-        Field(name=f"{slot}.accuracy_error", low=0.0, high=1.0),
-        Field(name=f"{slot}.unknown", low=0.0, high=1.0),
-    )
+    def _slot_fields(self, slot: str, kind_names: tuple[str, ...]) -> tuple[Field, ...]:
+        bits = [f"is_{stage.name.lower()}" for stage in Stage] + [f"kind_{kind}" for kind in kind_names]
+        oldest = (self.steps + 1) / self.steps
+        return (
+            *(Field(name=f"{slot}.{bit}", low=0.0, high=1.0) for bit in bits),
+            Field(name=f"{slot}.alpha", low=0.0, high=1.0),
+            Field(name=f"{slot}.age", low=0.0, high=oldest),
+            *([Field(name=f"{slot}.stay", low=0.0, high=oldest)] if self.observe_stays else []),
+            Field(name=f"{slot}.contribution", low=-LARGEST_LOSS, high=LARGEST_LOSS),
+            Field(name=f"{slot}.contribution_error", low=0.0, high=LARGEST_LOSS),
+            Field(name=f"{slot}.accuracy_contribution", low=-1.0, high=1.0),
+            Field(name=f"{slot}.accuracy_error", low=0.0, high=1.0),
+            Field(name=f"{slot}.unknown", low=0.0, high=1.0),
+        )

@@ -4,7 +4,7 @@ Per step, with L the log-loss of the live network on the reward split, capped at
 wreck the scale, and L' that of an ungrown host of the same seed at the same time:
 
     gain         = min(L_before, C) - min(L_after, C)
-    control gain = the same for L'
+    control gain = the same for L', or 0 without control variate
     rent         = r * (parameters of all grafts) / (parameters of the host) / T
     reward       = gain - control gain - rent - g * (1 if a module was grafted in this step)
 
@@ -36,6 +36,8 @@ class RewardConfig:
     """r, nats for a whole episode with grafts as large as the host, >= 0."""
     graft_cost: float = 0.005
     """g, nats per graft, >= 0."""
+    control_variate: bool = True
+    """Whether the control gain is taken off; False pays a policy for what its host learns without it, too."""
 
     def __post_init__(self) -> None:
         if self.loss_cap <= 0 or self.rent < 0 or self.graft_cost < 0:
@@ -92,7 +94,7 @@ def step_reward(
 
     return Reward(
         gain=fall(*losses),
-        control_gain=fall(*control_losses),
+        control_gain=fall(*control_losses) if config.control_variate else np.zeros_like(graft_share),
         rent=config.rent * graft_share / steps,
         graft_cost=config.graft_cost * grafted.astype(np.float64),
     )

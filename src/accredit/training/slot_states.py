@@ -16,7 +16,8 @@ from accredit.growth.blend import BlendSchedule, blend_weight
 from accredit.growth.stage import Stage, after_blend
 
 EMPTY = -1
-ARRAYS = ("stages", "kinds", "ages", "blend_ages", "alphas", "credit", "proven", "welcome")
+RESTED = 10**6  # more steps than any cooldown
+ARRAYS = ("stages", "kinds", "ages", "stays", "blend_ages", "alphas", "credit", "proven", "welcome")
 
 
 class SlotStates:
@@ -34,6 +35,8 @@ class SlotStates:
         """Row of the catalogue, -1 where empty."""
         self.ages = np.zeros(shape, dtype=np.int64)
         """Steps since the graft entered."""
+        self.stays = np.full(shape, RESTED)
+        """Steps since the slot entered its stage; many where no graft was ever in it."""
         self.blend_ages = np.zeros(shape, dtype=np.int64)
         self.alphas = np.zeros(shape)
         self.credit = np.full((4, *shape), np.nan)
@@ -50,29 +53,33 @@ class SlotStates:
         waits: NDArray[np.bool_] = np.logical_or.reduce(is_undecided, axis=1)
         return waits
 
-    def place(self, row: int, slot: int, kind: int) -> None:
-        """Note that a graft has entered a slot."""
-        self.kinds[row, slot] = kind
-        self.stages[row, slot] = Stage.TRAINING
+    def clear(self, row: int) -> None:
+        """Note that an environment begins with empty slots."""
+        for slot in range(self.stages.shape[1]):
+            self.enter(row, slot, Stage.EMPTY)
+        self.stays[row] = RESTED
 
-    def vacate(self, row: int, slot: int) -> None:
-        """Note that a slot is empty."""
-        self.stages[row, slot] = Stage.EMPTY
-        self.kinds[row, slot] = EMPTY
-        self.ages[row, slot] = self.blend_ages[row, slot] = 0
-        self.alphas[row, slot] = 0.0
-        self.welcome[row, slot] = self.proven[row, slot] = False
-        self.credit[:, row, slot] = np.nan
+    def enter(self, row: int, slot: int, stage: Stage) -> None:
+        """Note that a slot goes to another stage; an empty one forgets its graft."""
+        self.stages[row, slot] = stage
+        self.stays[row, slot] = 0
+        if stage == Stage.EMPTY:
+            self.kinds[row, slot] = EMPTY
+            self.ages[row, slot] = self.blend_ages[row, slot] = 0
+            self.alphas[row, slot] = 0.0
+            self.welcome[row, slot] = self.proven[row, slot] = False
+            self.credit[:, row, slot] = np.nan
 
     def grow_older(self, schedule: BlendSchedule, blend_steps: int) -> list[tuple[int, int]]:
         """Let a step pass; return the slots whose blend has reached 1 and which hold from now on."""
         self.ages[self.stages != Stage.EMPTY] += 1
+        self.stays += 1
         done = []
         for row, slot in np.argwhere(self.stages == Stage.BLENDING).tolist():
             self.blend_ages[row, slot] += 1
             self.alphas[row, slot] = alpha = blend_weight(schedule, int(self.blend_ages[row, slot]), blend_steps)
             if after_blend(Stage.BLENDING, alpha) == Stage.HOLDING:
-                self.stages[row, slot] = Stage.HOLDING
+                self.enter(row, slot, Stage.HOLDING)
                 done.append((row, slot))
         return done
 
