@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from accredit.errors import InvalidArgument
 from accredit.growth.blend import BlendSchedule
-from accredit.ppo.update import PPOConfig
+from accredit.ppo.config import PPOConfig
 from accredit.training.credit import CommitRule
 from accredit.training.host_seeds import POOL
 from accredit.training.reward import RewardConfig
