@@ -58,3 +58,22 @@ def test_a_flat_rollout_keeps_each_decision_together():
     assert flat.observations.tolist() == [[0, 0], [0, 1], [1, 0], [1, 1], [2, 0], [2, 1]]
     assert flat.masks[:, 1].tolist() == [True, False, False, False, False, False]
     assert flat.log_probabilities.tolist() == pytest.approx([0, 0, -0.1, -0.2, -0.2, -0.4])
+
+
+def test_a_rollout_with_a_memory_says_which_decisions_follow_one_another():
+    """[R35] Without one it says nothing, and each decision stands for itself."""
+    assert decisions(terminated=[[False, False]] * 3).sequences is None
+    rollout, memory = Rollout(memory=torch.arange(8.0).view(2, 4)), [[True, False], [False, False], [False, True]]
+    for step in range(3):
+        for column in (rollout.values, rollout.rewards, rollout.log_probabilities):
+            column.append(torch.zeros(2))
+        rollout.observations.append(torch.zeros(2, 1))
+        rollout.masks.append(torch.ones(2, 2, dtype=torch.bool))
+        rollout.actions.append(torch.zeros(2, dtype=torch.int64))
+        rollout.terminated.append(torch.zeros(2, dtype=torch.bool))
+        rollout.begins.append(torch.tensor(memory[step]))
+    sequences = rollout.decisions(LAST, gamma=1.0, gae_lambda=1.0).sequences
+    assert sequences is not None
+    assert sequences.begins.tolist() == memory
+    assert rollout.memory is not None
+    assert torch.equal(sequences.memory, rollout.memory)

@@ -3,6 +3,7 @@
 N decisions, F fields, A actions.
 """
 
+import copy
 import dataclasses
 import math
 
@@ -11,9 +12,9 @@ import torch
 from torch import optim
 
 from accredit.errors import InvalidArgument, TrainingFailed
+from accredit.ppo.config import Memory, PPOConfig
 from accredit.ppo.policy import ActorCritic, sample
-from accredit.ppo.config import PPOConfig
-from accredit.ppo.update import Decisions, update_policy
+from accredit.ppo.update import Decisions, Sequences, update_policy
 
 N, F, A = 64, 4, 4
 
@@ -150,6 +151,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_policy_as_it_was(
         ({"gamma": 1.1}, r"`ppo` got gamma 1.1 and gae_lambda 0.95, wanted both in \[0, 1\]; correct"),
         ({"gae_lambda": -0.1}, r"`ppo` got gamma 1.0 and gae_lambda -0.1, wanted both in \[0, 1\]"),
         ({"entropy_start": -0.1}, "`ppo` got entropy_start -0.1, entropy_end .* wanted weights of at least 0"),
+        ({"rollbacks": -1}, "`ppo` got rollbacks -1 and collapse_entropy 0.01, wanted numbers of at least 0; correct"),
+        ({"collapse_entropy": -0.1}, "`ppo` got rollbacks 2 and collapse_entropy -0.1, wanted numbers of at least 0"),
         ({"value_weight": -1.0}, "`ppo` got entropy_start .* and value_weight -1.0, wanted weights of at least 0"),
     ],
 )
@@ -169,3 +172,155 @@ def test_a_failure_in_a_later_minibatch_takes_back_the_steps_before_it():
     with pytest.raises(TrainingFailed):
         run(made, dataclasses.replace(batch, value_targets=spoilt), PPOConfig(minibatch_size=4))
     assert all(torch.equal(a, b) for a, b in zip(before, made.parameters(), strict=True))
+
+
+STEPS, ENVIRONMENTS = 6, 16
+
+
+def recalled(made: ActorCritic, seed: int) -> Decisions:
+    """Play a game of memory: the cue is seen at the first step of an episode alone, and pays when repeated after it."""
+    generator = torch.Generator().manual_seed(seed)
+    cues = torch.randint(0, 2, (ENVIRONMENTS,), generator=generator)
+    observations = torch.zeros(STEPS, ENVIRONMENTS, F)
+    observations[0, torch.arange(ENVIRONMENTS), cues] = 1.0
+    observations[1:, :, 2] = 1.0
+    begins = torch.zeros(STEPS, ENVIRONMENTS, dtype=torch.bool)
+    begins[0] = True
+    memory, columns = made.empty_memory(ENVIRONMENTS), []
+    masks = torch.tensor([True, True, False, False]).expand(ENVIRONMENTS, A)
+    for step in range(STEPS):
+        contexts, memory = made.look(observations[step], memory)
+        logs = made.log_probabilities(contexts, masks)
+        actions = sample(logs, generator)
+        rewards = (actions == cues).float() if step else torch.zeros(ENVIRONMENTS)
+        columns.append((actions, logs.gather(1, actions.unsqueeze(1)).squeeze(1), rewards, made.values(contexts)))
+    actions, logs, rewards, values = (torch.cat(parts) for parts in zip(*columns, strict=True))
+    return Decisions(
+        observations=observations.flatten(0, 1),
+        masks=masks.repeat(STEPS, 1),
+        actions=actions,
+        log_probabilities=logs,
+        advantages=rewards - values,
+        value_targets=rewards,
+        sequences=Sequences(begins=begins, memory=made.empty_memory(ENVIRONMENTS)),
+    )
+
+
+def with_memory(memory: Memory) -> ActorCritic:
+    return ActorCritic(F, A, hidden=16, memory=memory, generator=torch.Generator().manual_seed(0))
+
+
+def share_recalled(memory: Memory) -> float:
+    made, order = with_memory(memory), torch.Generator().manual_seed(1)
+    optimizer, config = adam(made), PPOConfig(learning_rate=1e-2, minibatch_size=48, kl_stop=0.1, memory=memory)
+    for update in range(30):
+        update_policy(made, optimizer, recalled(made, update), config, progress=0.0, generator=order)
+    last = recalled(made, 999)
+    return float(last.value_targets[ENVIRONMENTS:].mean())
+
+
+def test_a_memory_learns_what_was_seen_before_and_without_one_it_is_a_coin():
+    """[R35]"""
+    assert share_recalled(Memory.GRU) > 0.9
+    assert 0.3 < share_recalled(Memory.NONE) < 0.7
+
+
+def test_the_first_ratio_is_one_with_a_memory():
+    """[R35] The sequences that are learned from are those that were acted."""
+    made = with_memory(Memory.GRU)
+    report = run(made, recalled(made, 0), PPOConfig(epochs=1, minibatch_size=STEPS * ENVIRONMENTS))
+    assert report.approximate_kl == pytest.approx(0.0, abs=1e-6)
+    assert report.clip_fraction == 0.0
+
+
+def test_minibatches_of_a_memory_are_whole_sequences():
+    """[R35] Of as many decisions as were asked for, at least one sequence; every decision once an epoch."""
+    made, seen = with_memory(Memory.GRU), []
+    batch, unroll = recalled(made, 0), made.unroll
+
+    def watched(observations, begins, memory):
+        seen.append((observations.shape[:2], begins[0].all().item()))
+        return unroll(observations, begins, memory)
+
+    made.unroll = watched
+    for size, sequences in ((3 * STEPS + 1, 3), (2, 1)):
+        seen.clear()
+        run(made, batch, PPOConfig(epochs=1, minibatch_size=size))
+        assert [shape[0] for shape, _ in seen] == [STEPS] * len(seen)
+        assert sum(shape[1] for shape, _ in seen) == ENVIRONMENTS
+        assert max(shape[1] for shape, _ in seen) == sequences
+        assert all(begins for _, begins in seen)
+
+
+def test_a_memory_without_sequences_is_refused():
+    """[R37]"""
+    made = with_memory(Memory.GRU)
+    batch = dataclasses.replace(recalled(made, 0), sequences=None)
+    with pytest.raises(InvalidArgument, match=r"`decisions` has no sequences, but the policy has a memory .* collect"):
+        run(made, batch, PPOConfig())
+
+
+def test_a_normalized_critic_learns_targets_of_any_scale_and_leaves_its_values_where_they_were():
+    """[R23] Targets around 10,000 with a spread of 100: an unnormalized critic is nowhere near after the same steps."""
+    errors = {}
+    for normalize in (False, True):
+        generator = torch.Generator().manual_seed(0)
+        made = ActorCritic(F, A, hidden=16, normalize_values=normalize, generator=generator)
+        optimizer, order = adam(made), torch.Generator().manual_seed(1)
+        config = PPOConfig(learning_rate=1e-2, minibatch_size=32, kl_stop=1e9)
+        for update in range(20):
+            batch = decisions(made, seed=update)
+            targets = 1e4 + 100 * batch.observations[:, 0]
+            batch = dataclasses.replace(batch, advantages=torch.zeros(N), value_targets=targets)
+            update_policy(made, optimizer, batch, config, progress=0.0, generator=order)
+        last = decisions(made, seed=99)
+        wanted = 1e4 + 100 * last.observations[:, 0]
+        errors[normalize] = float((made.values(last.observations) - wanted).abs().mean())
+    assert errors[True] < 30 < 3000 < errors[False]
+
+
+def test_value_statistics_take_the_targets_in_once_and_the_loss_is_at_unit_scale():
+    """[R23] [R24] Mean and population standard deviation of the targets, whatever the number of epochs."""
+    generator = torch.Generator().manual_seed(0)
+    made = ActorCritic(F, A, hidden=16, normalize_values=True, generator=generator)
+    batch = decisions(made)
+    batch = dataclasses.replace(batch, value_targets=500 + 40 * batch.observations[:, 0])
+    report = run(made, batch, PPOConfig(epochs=3))
+    assert made.value_normalizer is not None
+    assert made.value_normalizer.statistics.mean.item() == pytest.approx(batch.value_targets.mean().item(), rel=1e-6)
+    assert made.value_normalizer.scale.item() == pytest.approx(batch.value_targets.std(correction=0).item(), rel=1e-6)
+    assert report.value_loss < 3, "a head that has learned nothing starts at unit scale"
+
+
+def test_later_statistics_leave_the_values_of_the_critic_where_they_were():
+    """[R23] A second rollout with targets elsewhere: before the first step on it the critic says what it said."""
+    generator = torch.Generator().manual_seed(0)
+    made = ActorCritic(F, A, hidden=16, normalize_values=True, generator=generator)
+    batch = decisions(made)
+    optimizer, config = adam(made), PPOConfig(epochs=1, minibatch_size=N)
+    update_policy(made, optimizer, batch, config, progress=0.0, generator=torch.Generator())
+    before = made.values(batch.observations)
+    elsewhere = dataclasses.replace(batch, value_targets=50 + 7 * batch.value_targets)
+    # at progress 1 the learning rate is 0: statistics move, weights do not
+    update_policy(made, optimizer, elsewhere, config, progress=1.0, generator=torch.Generator())
+    assert made.value_normalizer is not None
+    assert made.value_normalizer.scale.item() > 10
+    assert torch.allclose(made.values(batch.observations), before, atol=1e-4)
+
+
+def test_an_update_that_is_taken_back_takes_value_statistics_and_optimizer_back_too():
+    """[R35] [R23]"""
+    generator = torch.Generator().manual_seed(0)
+    made = ActorCritic(F, A, hidden=16, normalize_values=True, generator=generator)
+    optimizer = adam(made)
+    update_policy(made, optimizer, decisions(made), PPOConfig(), progress=0.0, generator=torch.Generator())
+    before = copy.deepcopy((made.state_dict(), optimizer.state_dict()))
+    batch = decisions(made)
+    batch.value_targets[5] = math.nan
+    with pytest.raises(TrainingFailed):
+        update_policy(made, optimizer, batch, PPOConfig(minibatch_size=4), progress=0.5, generator=torch.Generator())
+    after = (made.state_dict(), optimizer.state_dict())
+    assert all(torch.equal(before[0][name], after[0][name]) for name in before[0])
+    assert before[1]["param_groups"] == after[1]["param_groups"]
+    for key, entries in before[1]["state"].items():
+        assert all(torch.equal(entries[name], after[1]["state"][key][name]) for name in entries)

@@ -82,7 +82,8 @@ def update_policy(
 
     A policy without a memory learns from single decisions in random order, one with a memory from whole sequences.
     Value statistics, where the policy keeps them, take the targets in before the first epoch: the head is rescaled in
-    the same call, so that the values it gave stay what they were.
+    the same call, so that the values it gave stay what they were; but for the first update, before which it has
+    learned nothing that is worth keeping.
 
     Args:
         policy: actor and critic.
@@ -147,7 +148,11 @@ def _batch(policy: ActorCritic, optimizer: optim.Optimizer, decisions: Decisions
     """Return the rollout as TorchRL's loss wants it, value targets at the scale that the critic learns at."""
     targets, normalizer = decisions.value_targets.unsqueeze(-1), policy.value_normalizer
     if normalizer is not None:
-        normalizer.update(targets, head=policy.value_head, optimizer=optimizer)
+        if int(normalizer.statistics.count) == 0:
+            # Keeping what a head says that has learned nothing would put it at -100 where targets are 100 +- 1.
+            normalizer.statistics.update(targets)
+        else:
+            normalizer.update(targets, head=policy.value_head, optimizer=optimizer)
         targets = normalizer.normalize(targets)
     return TensorDict(
         {
