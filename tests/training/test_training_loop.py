@@ -28,6 +28,7 @@ from accredit.telemetry import (
 from accredit.training import task as tasks
 from accredit.training.comparison import Comparison, Interval
 from accredit.training.config_record import to_plain
+from accredit.training.evaluation import slot_orders
 from accredit.training.loop import Phase, Stopped, Watcher, evaluate, one_thread, resume, train
 
 CONFIG = dataclasses.replace(TINY, task="small")
@@ -216,6 +217,27 @@ def test_the_fixed_large_row_is_the_size_that_is_no_smaller_than_the_learned_hos
     assert rows["fixed large"].parameters.mean == chosen.parameters
     assert rows["fixed large"].learned_minus == chosen.learned_minus
     assert chosen.learned_minus.mean == pytest.approx(rows["learned"].log_loss.mean - chosen.log_loss.mean)
+
+
+def test_where_kinds_are_drawn_only_orders_compete_and_nothing_is_calibrated(tmp_path: Path):
+    """[R35] Progress still counts to its end; events of all policies are there."""
+    told: list[tuple[int, int]] = []
+    config = dataclasses.replace(CONFIG, updates=1, episode=dataclasses.replace(CONFIG.episode, observe_kinds=False))
+    watcher = Watcher(on_progress=lambda phase, *report: told.append(report) if phase == Phase.COMPARING else None)
+    comparison = train(config, tmp_path / "run", watcher=watcher)
+    assert "greedy, calibrated" not in {row.policy for row in comparison.policies}
+    assert comparison.calibrated_kinds == ()
+    assert comparison.schedule in ("input, then hidden1", "hidden1, then input")
+    assert told[-1][0] == told[-1][1] == len(told)
+
+
+@pytest.mark.parametrize("slots", [4, 7])
+def test_orders_of_many_slots_are_few_and_each_has_every_slot_once(slots: int):
+    """[R35] All orders of seven slots would be 5,040 schedules to try."""
+    orders = slot_orders(slots)
+    assert orders[0] == tuple(range(slots)) == orders[1][::-1]
+    assert len(orders) == 6
+    assert all(sorted(order) == list(range(slots)) for order in orders)
 
 
 def test_an_interval_is_that_of_student():

@@ -105,7 +105,7 @@ class Schedule:
     Args:
         view: how to read observations.
         order: slots in the order in which they are grafted.
-        kinds: row of the catalogue for each slot, [S].
+        kinds: row of the catalogue for each slot, [S]; empty where kinds are drawn and not chosen.
         spacing: steps between two grafts.
         training_steps: age at which a graft begins to blend.
     """
@@ -131,7 +131,7 @@ class Schedule:
         empty = self.view.is_stage(observation, Stage.EMPTY)
         for place, slot in enumerate(self.order):
             if empty[slot] and time >= place * self.spacing:
-                return find(Operation.GRAFT, slot, self.kinds[slot])
+                return find(Operation.GRAFT, slot, self.kinds[slot] if self.kinds else None)
         return find(Operation.WAIT)
 
 

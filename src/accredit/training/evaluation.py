@@ -34,10 +34,12 @@ class Plan:
 
     order: tuple[int, ...]
     kinds: tuple[int, ...]
+    """Empty where kinds are drawn and not chosen."""
 
     def describe(self, task: Task) -> str:
         """Return the plan in words."""
-        return ", then ".join(f"{task.kind_names[self.kinds[slot]]} at {task.slot_names[slot]}" for slot in self.order)
+        what = [f"{task.kind_names[kind]} at " for kind in self.kinds] or [""] * len(self.order)
+        return ", then ".join(f"{what[slot]}{task.slot_names[slot]}" for slot in self.order)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +77,9 @@ def compare(
         on_event: gets the events of all hosts.
         progress: called with steps done and planned.
     """
-    sizes = len(task.large_widths)
-    planned = config.evaluation.calibration_episodes + len(list(_plans(task, ()))) + 6 + sizes * (len(RATE_FACTORS) + 1)
-    count = itertools.count(1)
-
-    def tick() -> None:
-        if progress is not None:
-            progress(next(count), planned)
-
-    kinds = _calibrate(task, config, tick)
+    tick = _ticker(task, config, progress)
+    # Where kinds are drawn and not chosen there is nothing to calibrate.
+    kinds = _calibrate(task, config, tick) if config.episode.observe_kinds else ()
     plan = _best_plan(task, config, kinds, tick)
     networks = tuned_networks(task, config.episode, _design_hosts(config, config.environments), tick)
     view = _view(task, config)
@@ -93,24 +89,26 @@ def compare(
 
     contenders: dict[str, Policy] = {
         LEARNED: learned,
-        "greedy, calibrated": Greedy(view, generator(0), kinds=kinds),
+        **({"greedy, calibrated": Greedy(view, generator(0), kinds=kinds)} if kinds else {}),
         "greedy, random": Greedy(view, generator(1)),
         "best schedule": Schedule(view, plan.order, kinds=plan.kinds),
         "random": RandomPolicy(generator(2)),
-        NO_GROWTH: NoGrowth(),
     }
     measured: dict[str, Measured] = {}
     for name, policy in contenders.items():
-        measured[name] = _measure(task, config, name, policy, on_event)
+        measured[name] = measure(task, config, name, policy, on_event)
         tick()
     large = _measure_large(config, networks, tick)
-    chosen = closest(networks, float(np.mean([host.parameters for host in measured[LEARNED].hosts])))
-    measured[FIXED_LARGE] = large[chosen.width]
-    for host in measured[FIXED_LARGE].hosts:
-        on_event(host)
+    if networks:
+        wanted = float(np.mean([host.parameters for host in measured[LEARNED].hosts]))
+        measured[FIXED_LARGE] = large[closest(networks, wanted).width]
+        for host in measured[FIXED_LARGE].hosts:
+            on_event(host)
+    measured[NO_GROWTH] = measure(task, config, NO_GROWTH, NoGrowth(), on_event)
+    tick()
     confidence = config.evaluation.confidence
     return Comparison(
-        policies=tuple(_row(name, measured, confidence) for name in (*list(contenders)[:-1], FIXED_LARGE, NO_GROWTH)),
+        policies=tuple(_row(name, measured, confidence) for name in measured),
         sizes=tuple(_size_row(network, large[network.width], measured[LEARNED], confidence) for network in networks),
         grafts=_graft_rows(task, measured[LEARNED].contributions, confidence),
         hosts=config.evaluation.hosts,
@@ -118,6 +116,19 @@ def compare(
         schedule=plan.describe(task),
         calibrated_kinds=tuple(task.kind_names[kind] for kind in kinds),
     )
+
+
+def _ticker(task: Task, config: TrainConfig, progress: Progress | None) -> Callable[[], None]:
+    """Return what is called after each part of a comparison; it counts, and knows how many there will be."""
+    choosing = config.episode.observe_kinds
+    planned = (
+        len(list(_plans(task, (0,) if choosing else ())))
+        + (config.evaluation.calibration_episodes + 1) * choosing
+        + len(task.large_widths) * (len(RATE_FACTORS) + 1)
+        + len((LEARNED, "greedy, random", "best schedule", "random", NO_GROWTH))
+    )
+    done = itertools.count(1)
+    return lambda: progress(next(done), planned) if progress is not None else None
 
 
 def play(episodes: Episodes, policy: Policy, host_seeds: Sequence[int]) -> None:
@@ -187,15 +198,34 @@ def _calibrate(task: Task, config: TrainConfig, tick: Callable[[], None]) -> tup
 
 
 def _plans(task: Task, calibrated: tuple[int, ...]) -> Iterator[Plan]:
-    """Yield the schedules that compete: every order of the slots, with calibrated kinds or one kind everywhere.
+    """Yield the schedules that compete: orders of the slots, with calibrated kinds or one kind everywhere.
 
-    Kinds that were planted to harm do not compete.
+    Kinds that were planted to harm do not compete.  Where kinds are not chosen, orders compete alone.
     """
+    orders = slot_orders(len(task.slot_names))
+    if not calibrated:
+        yield from (Plan(order=order, kinds=()) for order in orders)
+        return
     useful = [row for row, kind in enumerate(task.catalogue) if not kind.is_harmful]
     uniform = [(kind,) * len(task.slot_names) for kind in useful]
     for kinds in (calibrated, uniform[0], uniform[-1]):
-        for order in itertools.permutations(range(len(task.slot_names))):
-            yield Plan(order=order, kinds=kinds)
+        yield from (Plan(order=order, kinds=kinds) for order in orders)
+
+
+def slot_orders(slots: int) -> list[tuple[int, ...]]:
+    """Return every order of up to three slots; of more, forwards, backwards and four that are drawn.
+
+    Example:
+        >>> slot_orders(2)
+        [(0, 1), (1, 0)]
+        >>> len(slot_orders(3)), len(slot_orders(8))
+        (6, 6)
+    """
+    if slots <= 3:
+        return list(itertools.permutations(range(slots)))
+    generator, forwards = np.random.default_rng(slots), tuple(range(slots))
+    drawn = [tuple(generator.permutation(slots).tolist()) for _ in range(4)]
+    return [forwards, forwards[::-1], *drawn]
 
 
 def _best_plan(task: Task, config: TrainConfig, calibrated: tuple[int, ...], tick: Callable[[], None]) -> Plan:
@@ -210,8 +240,16 @@ def _best_plan(task: Task, config: TrainConfig, calibrated: tuple[int, ...], tic
     return plans[int(np.argmin(reached))]
 
 
-def _measure(task: Task, config: TrainConfig, name: str, policy: Policy, on_event: Callable[[Event], None]) -> Measured:
-    """Grow all evaluation hosts with one policy, then read the test split."""
+def measure(task: Task, config: TrainConfig, name: str, policy: Policy, on_event: Callable[[Event], None]) -> Measured:
+    """Grow all evaluation hosts with one policy, then read the test split.
+
+    Args:
+        task: what is grown on what.
+        config: of the run.
+        name: of the policy, for events.
+        policy: decides.
+        on_event: gets the events of all hosts.
+    """
     episodes = grow_evaluation_hosts(task, config, name, policy, on_event)
     test = task.splits.test
     hosts, contributions = [], []
