@@ -67,6 +67,7 @@
     grid: { color: (line) => (line.tick?.value === 0 ? colours.soft : colours.grid), drawTicks: false },
     ticks: {
       color: colours.soft, padding: 8, maxRotation: 0, autoSkipPadding: 8,
+      autoSkip: !data.logarithmic,  // those without a label are skipped below, whichever they are
       callback(value, index, all) {
         if (data.logarithmic) {
           const digit = value / 10 ** Math.floor(Math.log10(value) + 1e-9);
@@ -92,7 +93,7 @@
       return [...bands, {
         label: series.name, source: series, data: series.x.map((x, i) => ({ x, y: series.y[i] })),
         borderColor: colour, backgroundColor: colour, borderWidth: 2, borderDash: DASHES[index % DASHES.length],
-        pointStyle: SHAPES[index % SHAPES.length], pointRadius: series.x.length > 40 ? 0 : 2.5, pointHoverRadius: 5,
+        pointStyle: SHAPES[index % SHAPES.length], pointRadius: series.x.length > 30 ? 0 : 2.5, pointHoverRadius: 5,
         pointBorderWidth: 1.5, tension: 0, spanGaps: series.joins === true,
         clip: 6,  // the first and the last point stand on the frame, and are shown whole
       }];
@@ -198,7 +199,7 @@
     const lying = chart.kind === "bar";
     const { clientWidth: width, clientHeight: height } = context.canvas.parentElement;
     const along = (lying ? 0.5 : 0.8) * width;
-    const up = 0.5 * height;
+    const up = 0.62 * height;
     const above = 4 + (chart.bands ? lanes(chart).length * LANE_HEIGHT + 4 : 0);
     const longest = Math.min(LONGEST_NAME, Math.floor((0.4 * width) / LETTER_WIDTH));
     // there is no update 1.5
@@ -206,6 +207,11 @@
     const names = lying ? chart.series[0]?.x ?? [] : [];
     const type = { line: "line", bar: "barWithErrorBars", scatter: "scatterWithErrorBars" }[chart.kind];
     const datasets = { line: lines, bar: bars, scatter: points }[chart.kind](chart, colours, alpha);
+    // the names of lanes stand left of them, where the y axis is
+    const room = (scale) => {
+      const most = Math.max(0, ...lanes(chart).map((name) => Math.min(name.length, LONGEST_NAME)));
+      scale.width = Math.max(scale.width, Math.min(0.3 * width, most * LETTER_WIDTH + 12));
+    };
     const category = {
       type: "category", labels: names, grid: { display: false }, border: { color: colours.grid },
       title: { display: true, text: wrap(chart.x.title, up), color: colours.text, font: { size: 12.5 } },
@@ -221,7 +227,7 @@
         interaction: { mode: chart.kind === "line" ? "index" : "nearest", intersect: chart.kind !== "line" },
         scales: lying
           ? { x: axis(chart.y, colours, along), y: category }
-          : { x: axis(chart.x, colours, along, whole ? 1 : 0), y: axis(chart.y, colours, up) },
+          : { x: axis(chart.x, colours, along, whole ? 1 : 0), y: { ...axis(chart.y, colours, up), afterFit: room } },
         plugins: {
           legend: {
             display: chart.series.length > 1, position: chart.bands ? "bottom" : "top", align: "start",

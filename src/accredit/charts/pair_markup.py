@@ -15,7 +15,7 @@ _MOST_NUMBERS = 9  # rows of a matrix whose cells have room for a number
 _MOST_LISTED = 400  # pairs in the table below
 _LONGEST = 18  # characters of a name beside a node
 _DEPTHS = 5  # shades of either sign
-_RADIUS, _MARGIN = 100.0, 140.0
+_RADIUS, _LETTER = 100.0, 6.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ def pair_figure(chart: PairChart, *, identifier: str) -> str:
         >>> pairs = Estimates(names=("a + b",), values=(0.5,), half_widths=(0.1,), quantity="accuracy", unit="share",
         ...     higher_is_better=True, level=0.95)
         >>> chart = PairChart(title="Pairs", kind="matrix", estimates=PairEstimates(players=("a", "b"), pairs=pairs))
-        >>> "<b>+0.5</b>" in pair_figure(chart, identifier="pairs-1")
+        >>> "<b>+0.500</b>" in pair_figure(chart, identifier="pairs-1")
         True
     """
     drawn = _network(chart) if chart.kind == "network" else _matrix(chart)
@@ -101,10 +101,18 @@ def _network(chart: PairChart) -> str:
         )
     names = short_names(estimates.players, longest=_LONGEST)
     parts += (_node(names[at], angle[at], is_level=len(nodes) <= _MOST_LEVEL) for at in nodes)
-    high = 30.0 if len(nodes) <= _MOST_LEVEL else _MARGIN
-    box = f"{-_RADIUS - _MARGIN} {-_RADIUS - high} {2 * (_RADIUS + _MARGIN)} {2 * (_RADIUS + high)}"
+    box = _frame([names[at] for at in nodes], list(angle.values()))
     label = f"Network: {chart.title}. {len(nodes)} players, {len(lines)} lines. The numbers are in the table below."
     return f'<svg viewBox="{box}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
+
+
+def _frame(names: list[str], angles: list[float]) -> str:
+    """The part of the plane that holds every node with its name: left, top, width, height."""
+    beside = max((len(name) for name in names), default=0) * _LETTER + 20
+    above = 24.0 if len(names) <= _MOST_LEVEL else beside
+    x, y = ([_RADIUS * f(angle) for angle in angles] or [0.0] for f in (math.cos, math.sin))
+    left, top = min(x) - beside, min(y) - above
+    return f"{left:.0f} {top:.0f} {max(x) + beside - left:.0f} {max(y) + above - top:.0f}"
 
 
 def _node(name: str, angle: float, *, is_level: bool) -> str:
@@ -153,7 +161,9 @@ def _square(chart: PairChart, at: int | None, n_rows: int) -> str:
     if n_rows > _MOST_NUMBERS:
         said = "&bull;" if _is_decided(chart, at) else ""
         return f'<td class="{shade}" title="{escape(_spoken(chart, at))}">{said}</td>'
-    text = f"{contribution:+.3g}".replace("-", "\N{MINUS SIGN}")
+    # three digits of the largest, and as many places of all
+    places = max(0, 2 - math.floor(math.log10(largest)))
+    text = f"{contribution:+.{places}f}".replace("-", "\N{MINUS SIGN}")
     return f'<td class="{shade}">{f"<b>{text}</b>" if _is_decided(chart, at) else text}</td>'
 
 

@@ -44,6 +44,28 @@ def locked(folder: Path, *, argument: str = "RUN") -> Iterator[None]:
         os.close(descriptor)
 
 
+def user_of(folder: Path) -> str | None:
+    """Say which living process uses a run, None where none does; the folder may be read-only, and stays as it is.
+
+    Args:
+        folder: of a run.
+    """
+    try:
+        descriptor = os.open(folder / "run.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None  # a run that nobody has locked has no such file
+    try:
+        # shared, so that two readers do not take each other for the user; given back by closing
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(descriptor)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return None
+
+
 def _take(descriptor: int, path: Path, folder: Path, argument: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

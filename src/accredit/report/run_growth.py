@@ -1,0 +1,302 @@
+"""What grafts earned: over all hosts, in pairs, in one host as it grew, and while the policy learned."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+
+from accredit.attribution.transforms import interaction_index, shapley_weights
+from accredit.charts import Axis, Band, Chart, Estimates, PairChart, PairEstimates, Series
+from accredit.growth.hosts import Players
+from accredit.growth.stage import Stage
+from accredit.report.page import Column, Group, Item, Section, Table
+from accredit.report.run_record import Plain, RunRecord, Story
+from accredit.report.wording import cell, lines
+from accredit.telemetry.event import CoalitionsEvaluated, ContributionsEstimated
+from accredit.training.comparison import Interval
+
+_MOST_GRAFTS = 8
+"""Grafts of one host that are drawn: as many as there are colours."""
+_STEP = Axis(label="step of the episode", unit="count")
+
+
+def earnings(record: RunRecord) -> Section:
+    """Return what the committed grafts earn on the test split, alone and in pairs."""
+    items: list[Item] = []
+    comparison = record.comparison
+    if comparison is not None and comparison["grafts"]:
+        level = f"{comparison['confidence']:.0%}"
+        items += [_contribution_chart(comparison, level), _graft_table(comparison, level)]
+        items += _interactions(record, comparison["confidence"])
+    said = (
+        "Exact Shapley values of the committed grafts of the hosts that the learned policy grew: all coalitions were "
+        "evaluated, so that no part of an interval comes from the draw of coalitions; all of it is that of hosts. The "
+        "values say what removal would cost a host that has adapted to its grafts, which is more than the grafts "
+        "caused: compare the outcome above, where the same hosts were trained with and without growth."
+    )
+    nothing = "Nothing to show: no host with a committed graft has been measured on the test split."
+    return Section(title="What the grafts earn", paragraphs=(said if items else nothing,), items=tuple(items))
+
+
+def _contribution_chart(comparison: Plain, level: str) -> Chart:
+    grafts = comparison["grafts"]
+    return Chart(
+        title="Contributions of committed grafts",
+        kind="bar",
+        x=Axis(label="graft", unit=None),
+        y=Axis(label="contribution to log-loss, positive helps", unit="nat"),
+        series=(
+            Series(
+                name="mean over hosts",
+                x=tuple(f"{row['kind']} at {row['slot']}" for row in grafts),
+                y=tuple(row["log_loss"]["mean"] for row in grafts),
+                lower=tuple(row["log_loss"]["lower"] for row in grafts),
+                upper=tuple(row["log_loss"]["upper"] for row in grafts),
+            ),
+        ),
+        note=f"Error bars: {level} intervals over hosts.",
+    )
+
+
+def _graft_table(comparison: Plain, level: str) -> Table:
+    return Table(
+        title="Committed grafts",
+        columns=(
+            Column(name="slot"),
+            Column(name="kind"),
+            Column(name="hosts", unit="count"),
+            Column(name="contribution to log-loss", unit="nat", digits=3),
+            Column(name="contribution to accuracy", unit="share", digits=3),
+        ),
+        rows=tuple(
+            (
+                row["slot"],
+                row["kind"],
+                float(row["log_loss"]["count"]),
+                cell(row["log_loss"]),
+                cell(row["accuracy"]),
+            )
+            for row in comparison["grafts"]
+        ),
+        note=f"Mean Shapley value over the hosts that have the graft, positive helps; {level} Student t intervals.",
+    )
+
+
+def _interactions(record: RunRecord, confidence: float) -> list[Item]:
+    """Pairs of slots, over the hosts in which both hold a graft."""
+    output = next((name for matrix in record.tested for name in matrix.values), None)
+    told = None if output is None else record.directions.get(output)
+    if output is None or told is None:
+        return []
+    found: dict[tuple[str, str], list[float]] = {}
+    for matrix in record.tested:
+        for pair, value in _pairs_of(matrix, output):
+            found.setdefault(pair, []).append(value)
+    players = tuple(dict.fromkeys(player for matrix in record.tested for player in matrix.players))
+    pairs = list(combinations(players, 2))
+    if not pairs or any(pair not in found for pair in pairs):
+        return []
+    means = [Interval.of(found[pair], confidence) for pair in pairs]
+    estimates = Estimates(
+        names=tuple(f"{first} + {second}" for first, second in pairs),
+        values=tuple(each.mean for each in means),
+        half_widths=tuple(None if each.upper is None else each.upper - each.mean for each in means),
+        quantity=output,
+        unit=told.unit,
+        higher_is_better=told.higher_is_better,
+        level=confidence,
+    )
+    both = PairEstimates(players=players, pairs=estimates)
+    note = f"Shapley interaction on {output} of the grafts in two slots, mean over the hosts that have both."
+    return [
+        Group(
+            items=(
+                PairChart(title="Interactions as a network", kind="network", estimates=both, note=note),
+                PairChart(title="Interactions as a matrix", kind="matrix", estimates=both, note=f"Unit: {told.unit}."),
+            )
+        )
+    ]
+
+
+def _pairs_of(matrix: CoalitionsEvaluated, output: str) -> list[tuple[tuple[str, str], float]]:
+    """Interactions of all pairs of one host; nothing where a coalition is missing."""
+    count = len(matrix.players)
+    by_coalition = dict(zip(matrix.coalitions, matrix.values.get(output, ()), strict=False))
+    # bit i of the place in the table says whether player i is on
+    texts = ["".join(str(place >> player & 1) for player in range(count)) for place in range(1 << count)]
+    table = [by_coalition.get(text) for text in texts]
+    if count < 2 or any(value is None or not math.isfinite(value) for value in table):
+        return []
+    values = interaction_index(np.array(table, dtype=np.float64), shapley_weights(count, order=2), order=2)
+    return list(zip(combinations(matrix.players, 2), values.tolist(), strict=True))
+
+
+def growth(record: RunRecord) -> Section:
+    """Return how one host grew, and what grafts earned while the policy learned."""
+    story = record.story if record.story.steps else record.early
+    items: list[Item] = []
+    if story.steps:
+        items += _told(story)
+    by_update = _over_training(record)
+    if by_update is not None:
+        items.append(by_update)
+    whose = "the first host of the comparison, grown by the learned policy"
+    if story is record.early:
+        whose = "the last episode of the first training environment"
+    said = (
+        f"One host step by step: {whose} ({story.environment}). Each graft has a line and, above it, its stages. "
+        "While it trains it does not reach the output of the host; from blending on it does, and earns."
+        if story.steps
+        else "No episode has been recorded yet."
+    )
+    return Section(title="Grafts over time", paragraphs=(said,), items=tuple(items))
+
+
+@dataclass(kw_only=True)
+class _Graft:
+    """One graft in its slot, from its insertion to its end."""
+
+    name: str
+    slot: str
+    begin: int
+    end: int
+    bands: list[Band] = field(default_factory=list)
+
+
+def _told(story: Story) -> list[Item]:
+    """Contributions with stages, then what insertion would have brought, then the host as a whole."""
+    last = max(step.origin.step or 0 for step in story.steps)
+    grafts = _grafts(story, last)
+    # the longest-lived, in the order of their insertion
+    kept = sorted(sorted(grafts, key=lambda graft: graft.begin - graft.end)[:_MOST_GRAFTS], key=lambda one: one.begin)
+    items: list[Item] = []
+    live = [each for each in story.contributions if each.origin.game == Players.LIVE.value]
+    waiting = [each for each in story.contributions if each.origin.game == Players.CANDIDATES.value]
+    if kept:
+        omitted = f" {len(grafts) - len(kept)} short-lived grafts are left out." if len(grafts) > len(kept) else ""
+        items.append(
+            _contributions_over_time(
+                "Contribution of each graft and its stages",
+                live,
+                kept,
+                last,
+                note=f"The deeper the colour of a band, the further the stage.{omitted}",
+                bands=tuple(band for graft in kept for band in graft.bands),
+            )
+        )
+    x = tuple(float(step.origin.step or 0) for step in story.steps)
+    host = lines(
+        "The host while it grew",
+        x,
+        {
+            "log-loss": tuple(step.log_loss for step in story.steps),
+        },
+        axis=_STEP,
+        quantity=Axis(label="log-loss on the reward split", unit="nat"),
+    )
+    if kept and waiting:
+        candidates = _contributions_over_time(
+            "What insertion would bring", waiting, kept, last, note="Grafts in training, at blend weight 1."
+        )
+        items.append(Group(items=(candidates, host)))
+    else:
+        items.append(host)
+    return items
+
+
+def _grafts(story: Story, last: int) -> list[_Graft]:
+    """Every graft of an episode with its stages."""
+    grafts: list[_Graft] = []
+    open_grafts: dict[str, tuple[_Graft, str, int]] = {}
+    for event in story.stages:
+        at = event.origin.step or 0
+        graft, stage, since = open_grafts.pop(event.slot, (None, "", 0))
+        if graft is None:
+            name, number = f"{event.kind} at {event.slot}", 2
+            while any(other.name == name for other in grafts):
+                name, number = f"{event.kind} at {event.slot}, no. {number}", number + 1
+            graft = _Graft(name=name, slot=event.slot, begin=at, end=last)
+            grafts.append(graft)
+        else:
+            graft.bands.append(_band(graft, stage, since, at))
+        graft.end = at
+        if event.target != Stage.EMPTY.name.lower():
+            open_grafts[event.slot] = (graft, event.target, at)
+            graft.end = last
+    for graft, stage, since in open_grafts.values():
+        graft.bands.append(_band(graft, stage, since, last))
+    return grafts
+
+
+def _band(graft: _Graft, stage: str, start: int, end: int) -> Band:
+    names = [each.name.lower() for each in Stage]
+    strength = names.index(stage) / (len(names) - 1) if stage in names else 0.5
+    return Band(lane=graft.name, start=float(start), end=float(max(start, end)), label=stage, strength=strength)
+
+
+def _contributions_over_time(
+    title: str,
+    measured: list[ContributionsEstimated],
+    grafts: list[_Graft],
+    last: int,
+    *,
+    note: str,
+    bands: tuple[Band, ...] = (),
+) -> Chart:
+    """Return a line per graft to the first output that was measured."""
+    first = measured[0] if measured else None
+    steps = tuple(range(last + 1))
+    by_step = {each.origin.step: each for each in measured if first is None or each.output == first.output}
+    series = tuple(_line(graft, steps, by_step) for graft in grafts)
+    quantity = "contribution" if first is None else f"contribution to {first.output}, positive helps"
+    level = "" if first is None else f" Bands around lines: {first.level:.0%} intervals over examples, each step alone."
+    return Chart(
+        title=title,
+        kind="line",
+        x=_STEP,
+        y=Axis(label=quantity, unit="nat" if first is None else first.unit),
+        series=series,
+        note=note + level,
+        bands=bands,
+    )
+
+
+def _line(graft: _Graft, steps: tuple[int, ...], by_step: dict[int | None, ContributionsEstimated]) -> Series:
+    points: list[tuple[float | None, float | None, float | None]] = []
+    for step in steps:
+        event = by_step.get(step)
+        if event is None or graft.slot not in event.players or not graft.begin <= step <= graft.end:
+            points.append((None, None, None))
+            continue
+        at = event.players.index(graft.slot)
+        low, high = event.lower[at], event.upper[at]
+        if not event.higher_is_better:
+            low, high = (None if high is None else -high), (None if low is None else -low)
+        points.append((event.contributions[at], low, high))
+    y, lower, upper = zip(*points, strict=True)
+    return Series(name=graft.name, x=tuple(map(float, steps)), y=y, lower=lower, upper=upper, joins_gaps=True)
+
+
+def _over_training(record: RunRecord) -> Chart | None:
+    """Return the mean contribution by slot over the updates; None where nothing was measured."""
+    slots = tuple(dict.fromkeys(slot for window in record.earned for slot in window))
+    if not slots or not record.updates:
+        return None
+    windows = record.earned[: len(record.updates)]
+    first = next(iter(record.directions.values()))
+    which = "all hosts and steps" if record.stride == 1 else f"one in {record.stride} of all hosts and steps"
+    return lines(
+        "Contribution by slot while the policy learned",
+        [float(event.update) for _, event in record.updates],
+        {
+            slot: tuple(sum(window[slot]) / len(window[slot]) if window.get(slot) else None for window in windows)
+            for slot in slots
+        },
+        axis=Axis(label="PPO update", unit="count"),
+        quantity=Axis(label=f"mean contribution to {first.output}, positive helps", unit=first.unit),
+        note=f"Mean over {which} of a rollout at which a graft was live. No intervals: the steps of a host "
+        "depend on each other.",
+    )

@@ -1,0 +1,239 @@
+"""Everything that a report says of a run, read from the files of its folder in one pass.
+
+A run that goes on, was killed, or is damaged in parts gives what there is, and notices of what there is not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from accredit.errors import FileDamaged, RunFolderError
+from accredit.growth.hosts import Players
+from accredit.telemetry.event import (
+    CoalitionsEvaluated,
+    ContributionsEstimated,
+    Event,
+    HostGrown,
+    RunCompleted,
+    RunStarted,
+    StageChanged,
+    StepCompleted,
+    UpdateCompleted,
+)
+from accredit.telemetry.record import UnknownEvent, UnreadableLineError, decode_timed, head_of
+from accredit.training.run_folder import RunFolder, read_json
+from accredit.training.run_lock import user_of
+
+Plain = dict[str, Any]
+
+_LEARNED, _TRAINED = "learned-000", "train-000"
+"""The hosts whose story is told: the first of the comparison, or, before it, the first that was trained on."""
+_MOST_SEEN = 40_000
+"""Matrices of training that are decoded; of more, one in so many."""
+_TOLD = (StageChanged, StepCompleted, ContributionsEstimated)
+_RARE = (RunStarted, UpdateCompleted, HostGrown, RunCompleted)
+
+
+@dataclass(kw_only=True)
+class Story:
+    """The events of one episode of one environment."""
+
+    environment: str
+    stages: list[StageChanged] = field(default_factory=list)
+    steps: list[StepCompleted] = field(default_factory=list)
+    contributions: list[ContributionsEstimated] = field(default_factory=list)
+
+    def take(self, event: Event | UnknownEvent) -> None:
+        """Add an event; the first of another episode begins anew."""
+        told = self.stages or self.steps or self.contributions
+        if told and told[0].origin.episode != event.origin.episode:
+            self.stages, self.steps, self.contributions = [], [], []
+        match event:
+            case StageChanged():
+                self.stages.append(event)
+            case StepCompleted():
+                self.steps.append(event)
+            case ContributionsEstimated():
+                self.contributions.append(event)
+            case _:
+                pass
+
+
+@dataclass(kw_only=True)
+class RunRecord:
+    """What the files of a run say."""
+
+    run: RunFolder
+    config: Plain
+    """As the run was begun; a field of another version is kept as it is."""
+    comparison: Plain | None
+    """`evaluation.json`; None before the comparison is through."""
+    notices: list[str]
+    """What is missing or damaged, in sentences."""
+    started: RunStarted | None = None
+    started_s: float | None = None
+    """Seconds since 1970, UTC, as all times."""
+    completed_s: float | None = None
+    last_s: float | None = None
+    """Of the last event that was read."""
+    updates: list[tuple[float, UpdateCompleted]] = field(default_factory=list)
+    hosts: list[HostGrown] = field(default_factory=list)
+    story: Story = field(default_factory=lambda: Story(environment=_LEARNED))
+    early: Story = field(default_factory=lambda: Story(environment=_TRAINED))
+    """The last episode of the first training environment."""
+    tested: list[CoalitionsEvaluated] = field(default_factory=list)
+    """All coalitions of the hosts of the learned policy, on the test split."""
+    directions: dict[str, ContributionsEstimated] = field(default_factory=dict)
+    """Output -> its first estimate, which says its unit and direction."""
+    earned: list[dict[str, list[float]]] = field(default_factory=lambda: [defaultdict(list)])
+    """Per update the contributions of each slot's live graft to the first output; the last entry has no update yet."""
+    stride: int = 1
+    """Of how many matrices of training one was read."""
+    coalitions: Counter[str] = field(default_factory=Counter)
+    """Game -> coalitions evaluated; the comparison on the test split has the game ""."""
+
+    def take(self, time_s: float, event: Event | UnknownEvent) -> None:
+        """Add one event."""
+        match event:
+            case RunStarted():
+                self.started, self.started_s = event, time_s
+            case RunCompleted():
+                self.completed_s = time_s
+            case UpdateCompleted():
+                self.updates.append((time_s, event))
+                self.earned.append(defaultdict(list))
+            case HostGrown():
+                self.hosts.append(event)
+            case CoalitionsEvaluated():
+                self.tested.append(event)
+            case ContributionsEstimated():
+                self.directions.setdefault(event.output, event)
+                if event.output == next(iter(self.directions)):
+                    for player, contribution in zip(event.players, event.contributions, strict=True):
+                        self.earned[-1][player].append(contribution)
+            case _:
+                pass
+        self.last_s = time_s
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read a run's folder.
+
+    Args:
+        folder: of a run: finished, going on, or killed.
+
+    Raises:
+        RunFolderError: there is no run in it, or its files may not be read.
+        FileDamaged: the configuration is not JSON.
+    """
+    run = RunFolder(folder)
+    run.require()
+    notices: list[str] = []
+    comparison = None
+    if run.evaluation.is_file():
+        try:
+            comparison = read_json(run.evaluation)
+        except FileDamaged as error:
+            notices.append(f"The comparison is missing: {error}")
+    record = RunRecord(run=run, config=read_json(run.config), comparison=comparison, notices=notices)
+    if run.events.is_file():
+        _read_events(record)
+    else:
+        notices.append(f"There are no events: {run.events.name} is missing; what happened in training is not known.")
+    notices += _standing(record)
+    return record
+
+
+def _standing(record: RunRecord) -> list[str]:
+    """What the reader must know before the numbers."""
+    said, planned, done = [], record.config.get("updates", "unknown"), len(record.updates)
+    user = user_of(record.run.path)
+    if user is not None:
+        said.append(f"The run goes on: {user} is using it. It stands at update {done} of {planned}.")
+    elif record.comparison is None:
+        said.append(
+            f"The run is not finished: it stands at update {done} of {planned}. Go on by "
+            f"`accredit resume {record.run.path}`."
+        )
+    wrote, reads = None if record.started is None else record.started.code_version, version("accredit")
+    if wrote not in (None, reads):
+        said.append(f"The run was made by accredit {wrote}, this report by {reads}.")
+    return said
+
+
+def _read_events(record: RunRecord) -> None:
+    """Go through the file of events once, decoding only what is told."""
+    reading = _Reading(record)
+    damaged: list[str] = []
+    try:
+        with record.run.events.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    break  # it is being written, or its writer was killed
+                try:
+                    reading.line(line)
+                except (UnreadableLineError, UnicodeDecodeError) as error:
+                    damaged.append(f"line {number} {error}")
+    except OSError as error:
+        raise RunFolderError(
+            f"`{record.run.events}` cannot be read: {error.strerror or error}; a report needs the events of the run, "
+            "so grant access to the file."
+        ) from error
+    if damaged:
+        more = f", and {len(damaged) - 1} more" if damaged[1:] else ""
+        record.notices.append(f"{record.run.events.name} is damaged: {damaged[0]}{more}. The rest is in this report.")
+
+
+class _Reading:
+    """Decides from the bytes of a line whether it is worth decoding: a long run has millions.
+
+    Args:
+        record: gets the events.
+    """
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+        self.rare = tuple(head_of(kind).encode("ascii") for kind in _RARE)
+        self.told = tuple(head_of(kind).encode("ascii") for kind in _TOLD)
+        self.evaluated = head_of(CoalitionsEvaluated).encode("ascii")
+        self.estimated = head_of(ContributionsEstimated).encode("ascii")
+        self.stories = {f'"environment": "{story.environment}",'.encode(): story for story in _stories(record)}
+        self.live = f'"game": "{Players.LIVE.value}"'.encode()
+        self.seen = 0
+        # about one line in ten is an estimate of a live game, of some 400 bytes a line
+        record.stride = 1 + record.run.events.stat().st_size // (400 * 10 * _MOST_SEEN)
+
+    def line(self, line: bytes) -> None:
+        """Take what the line says, if it is told."""
+        if line.startswith(self.evaluated):
+            self._coalitions(line)
+        elif line.startswith(self.rare):
+            self.record.take(*decode_timed(line.decode("ascii")))
+        elif line.startswith(self.told):
+            # quotes inside a JSON text are escaped, so that no name can look like one of these fields
+            for needle, story in self.stories.items():
+                if needle in line:
+                    story.take(decode_timed(line.decode("ascii"))[1])
+            if line.startswith(self.estimated) and b'"environment": "train-' in line and self.live in line:
+                self.seen += 1
+                if self.seen % self.record.stride == 0:
+                    self.record.take(*decode_timed(line.decode("ascii")))
+
+    def _coalitions(self, line: bytes) -> None:
+        begin = line.find(b'"coalitions": [')
+        count = line.count(b'"', begin + 15, line.find(b"]", begin)) // 2
+        game = next(
+            (game for game in (Players.LIVE.value, Players.CANDIDATES.value) if f'"game": "{game}"'.encode() in line),
+            "",
+        )
+        self.record.coalitions[game] += count
+        if not game and b'"environment": "learned-' in line:
+            self.record.take(*decode_timed(line.decode("ascii")))
+
+
+def _stories(record: RunRecord) -> tuple[Story, Story]:
+    return record.story, record.early
