@@ -131,4 +131,31 @@ class Report:
     run: tyro.conf.Positional[Run]
 
 
-Command = Grow | Attribute | Resume | Evaluate | Report
+@dataclass(frozen=True)
+class Watch:
+    """Show runs in the browser, in progress or finished, side by side; nothing in them is changed.
+
+    The page is for this machine only, unless --host and a token say otherwise.
+
+    Example: accredit watch runs/digits-seed0 runs/digits-seed1
+    """
+
+    run: tyro.conf.Positional[
+        Annotated[
+            tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]", help="Folders of runs.", help_behavior_hint="")
+        ]
+    ]
+    host: Annotated[
+        str, _described("ADDRESS", "Where to listen; default 127.0.0.1, which only this machine reaches.")
+    ] = "127.0.0.1"
+    port: Annotated[int, _described("N", "Default 8777; 0: any that is free.")] = 8777
+    token: Annotated[
+        str | None,
+        _described(
+            "WORD", "What a browser must show; others see it in the list of processes, ACCREDIT_TOKEN they do not."
+        ),
+    ] = None
+    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff, _described("", "No progress; only the address.")] = False
+
+
+Command = Grow | Attribute | Resume | Evaluate | Report | Watch

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from accredit.cli.commands import Attribute, Command, Evaluate, Grow, Report, Resume
+from accredit.cli.commands import Attribute, Command, Evaluate, Grow, Report, Resume, Watch
 from accredit.errors import AccreditError, EvaluationError, OutOfMemory, TrainingFailed
 
 FAILED, BAD_INPUT = 1, 2
@@ -38,6 +38,10 @@ def _run(command: Command) -> int:
         from accredit.cli.attribute import attribute
 
         return attribute(command)
+    if isinstance(command, Watch):
+        from accredit.cli.watch import watch_runs
+
+        return watch_runs(command)
     from accredit.cli.work import evaluate_run, grow, report_run, resume_run
 
     match command:

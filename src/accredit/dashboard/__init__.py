@@ -1,0 +1,6 @@
+"""The live page: runs in progress or finished, in a browser (extra `watch`)."""
+
+from accredit.dashboard.run import WatchedRun
+from accredit.dashboard.serve import Address, watch
+
+__all__ = ["Address", "WatchedRun", "watch"]

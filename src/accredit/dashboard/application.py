@@ -1,0 +1,106 @@
+"""The page as a web application: what is answered to which request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from accredit import charts
+from accredit.dashboard.figures import Selection
+from accredit.dashboard.run import WatchedRun
+from accredit.dashboard.stream import Announcer
+
+Plain = dict[str, Any]
+
+_HERE = Path(__file__).parent
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#0072b2"/>'
+    '<path d="M3 12l3-5 3 3 4-7" fill="none" stroke="#fff" stroke-width="2"/></svg>'
+)
+_LONGEST_VALUE = 1200
+_WINDOWS = ("whole", "recent")
+
+
+def application(runs: Sequence[WatchedRun], announcer: Announcer) -> Starlette:
+    """Return the application that shows `runs`; it does not decide who may ask (see `guard`).
+
+    Args:
+        runs: what is watched.
+        announcer: tells browsers that something has changed.
+    """
+
+    async def data(request: Request) -> Response:
+        selection = _selection(request)
+        if selection is None:
+            return Response("This address has no such parameters.\n", 400, media_type="text/plain")
+        content = await run_in_threadpool(_answer, runs, selection)
+        return Response(content, media_type="application/json")
+
+    static = {
+        "/": ("text/html", (_HERE / "page.html").read_text(encoding="utf-8")),
+        "/page.css": ("text/css", charts.colours() + (_HERE / "page.css").read_text(encoding="utf-8")),
+        "/page.js": ("text/javascript", (_HERE / "page.js").read_text(encoding="utf-8")),
+        "/charts.js": ("text/javascript", ";\n".join(charts.scripts())),
+        "/favicon.svg": ("image/svg+xml", _ICON),
+        "/favicon.ico": ("image/svg+xml", _ICON),
+    }
+    return Starlette(
+        routes=[
+            *(Route(path, _constant(*content), methods=["GET"]) for path, content in static.items()),
+            Route("/data", data, methods=["GET"]),
+            Route("/stream", announcer),
+        ]
+    )
+
+
+def _constant(media_type: str, content: str) -> Any:
+    body = content.encode()
+
+    async def answer(request: Request) -> Response:
+        if request.url.query:
+            return Response("This address has no parameters.\n", 400, media_type="text/plain")
+        return Response(body, media_type=media_type)
+
+    return answer
+
+
+def _selection(request: Request) -> Selection | None:
+    """Return what is asked for, or None where the question makes no sense."""
+    asked = request.query_params.multi_items()
+    values = dict(asked)
+    if len(values) < len(asked) or values.keys() - {"place", "window", "output"}:
+        return None
+    window = values.get("window", "whole")
+    if window not in _WINDOWS or any(len(value) > _LONGEST_VALUE for value in values.values()):
+        return None
+    return Selection(
+        place=values.get("place", ""),
+        window="recent" if window == "recent" else "whole",
+        output=values.get("output", ""),
+    )
+
+
+def _answer(runs: Sequence[WatchedRun], selection: Selection) -> bytes:
+    groups: dict[str, int] = {}
+    environments: dict[str, None] = {}
+    outputs: dict[str, None] = {}
+    for run in runs:
+        choices = run.choices()
+        groups |= choices["groups"]
+        environments |= dict.fromkeys(choices["environments"])
+        outputs |= dict.fromkeys(choices["outputs"])
+    answer: Plain = {
+        "runs": [run.answer(selection) for run in runs],
+        "groups": groups,
+        "environments": list(environments),
+        "outputs": list(outputs),
+    }
+    return json.dumps(answer, allow_nan=False).encode("ascii")

@@ -1,0 +1,243 @@
+"""The figures of a run as it stands: those of its report, as far as the events have numbers for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from accredit.charts import Axis, Chart, Series
+from accredit.dashboard.tally import Place, Tally
+from accredit.dashboard.trace import RECENT, Points
+
+Window = Literal["whole", "recent"]
+
+MOST_SERIES = 8
+"""Lines of one figure: as many as there are colours."""
+_LEVEL = 0.95
+_UPDATE = Axis(label="PPO update", unit="count")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What somebody looks at."""
+
+    place: str = ""
+    """An environment or a group of them; empty or unknown: the first group of the run."""
+    window: Window = "whole"
+    output: str = ""
+    """`game/output` of contributions; empty or unknown: the first of the run."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart and where it belongs."""
+
+    identifier: str
+    section: str
+    chart: Chart
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """A line chart of some traces."""
+
+    identifier: str
+    section: str
+    title: str
+    y: Axis
+    names: Mapping[str, str]
+    """Trace -> name of its line."""
+    note: str = ""
+
+
+def _one(identifier: str, section: str, title: str, trace: str, y: Axis) -> _Lines:
+    return _Lines(identifier, section, title, y, {trace: title})
+
+
+_RETURNS = _Lines(
+    "returns",
+    "Learning",
+    "Return and gain over no growth",
+    Axis(label="mean over the episodes of a rollout", unit="nat"),
+    {"episode_return": "return (gain less rent and cost)", "gain_over_control": "gain over no growth"},
+    "Gain: log-loss of the ungrown host of the same seed minus that of the grown one, on the reward split.",
+)
+_HOSTS = (
+    _one("loss", "Hosts", "Log-loss", "log_loss", Axis(label="log-loss on the reward split", unit="nat")),
+    _one("accuracy", "Hosts", "Accuracy", "accuracy", Axis(label="accuracy on the reward split", unit="share")),
+    _Lines(
+        "reward",
+        "Hosts",
+        "Reward and its parts",
+        Axis(label="of one step", unit="nat"),
+        {"reward": "reward", "gain": "gain", "control_gain": "gain of no growth", "rent": "rent"},
+    ),
+    _one("size", "Hosts", "Size of the grafts", "graft_parameters", Axis(label="parameters of grafts", unit="count")),
+)
+_POLICY = (
+    _one("entropy", "Policy", "Entropy", "entropy", Axis(label="mean entropy of the policy", unit="nat")),
+    _one(
+        "divergence",
+        "Policy",
+        "Divergence from the policy that acted",
+        "approximate_kl",
+        Axis(label="approximate KL divergence", unit="nat"),
+    ),
+    _one("clipped", "Policy", "Clipped decisions", "clip_fraction", Axis(label="share of the decisions", unit="share")),
+    _one(
+        "explained",
+        "Policy",
+        "Explained variance of the critic",
+        "explained_variance",
+        Axis(label="share of the variance", unit="share"),
+    ),
+    _one(
+        "grown", "Policy", "Size of what was grown", "mean_parameters", Axis(label="parameters committed", unit="count")
+    ),
+    _Lines(
+        "losses",
+        "Policy",
+        "Losses of policy and critic",
+        Axis(label="loss", unit="number"),
+        {"policy_loss": "policy, clipped", "value_loss": "critic, of scaled values"},
+    ),
+)
+_NORMALIZERS = (
+    _Lines(
+        "drift",
+        "Normalizers",
+        "Drift of the observations",
+        Axis(label="move of a mean", unit="deviations", logarithmic=True),
+        {"observation_drift": "largest move of a feature"},
+        "Statistics are frozen during a rollout and updated after it. A drift of 0 is not drawn.",
+    ),
+    _Lines(
+        "samples",
+        "Normalizers",
+        "Samples in the observation statistics",
+        Axis(label="observations", unit="count"),
+        {"observation_count": "seen", "observation_effective_count": "what they are worth"},
+    ),
+    _Lines(
+        "scale",
+        "Normalizers",
+        "Scale of the rewards",
+        Axis(label="standard deviation", unit="nat"),
+        {"reward_scale": "raw rewards were divided by", "return_std": "deviation of the value targets"},
+    ),
+)
+
+
+def figures(tally: Tally, selection: Selection) -> list[Figure]:
+    """Return every figure of series that the events so far have numbers for.
+
+    Args:
+        tally: of the run.
+        selection: what is looked at.
+    """
+    window = selection.window
+    drawn = [*outcome(tally), *_over(tally.updates, (_RETURNS,), _UPDATE, window)]
+    place, name = chosen_place(tally, selection)
+    if place is not None:
+        steps = Axis(label="steps of each environment" if place.members else "steps", unit="count")
+        whose = f"{place.members} environments" if place.members else name
+        lines = [replace(each, title=f"{each.title}: {whose}") for each in (*_HOSTS, *_grafts(tally, place, selection))]
+        drawn += _over(place, lines, steps, window)
+    return [*drawn, *_over(tally.updates, (_decisions(tally), *_POLICY, *_NORMALIZERS), _UPDATE, window)]
+
+
+def chosen_place(tally: Tally, selection: Selection) -> tuple[Place | None, str]:
+    """Return the place that is looked at, and its name."""
+    name = selection.place
+    if name in tally.environments:
+        return tally.environments[name], name
+    if name not in tally.groups:
+        name = next(iter(tally.groups), "")
+    return tally.groups.get(name), name
+
+
+def chosen_output(tally: Tally, selection: Selection) -> str:
+    """Return the `game/output` that is looked at; empty where no contribution was estimated yet."""
+    if selection.output in tally.outputs:
+        return selection.output
+    return next(iter(tally.outputs), "")
+
+
+def outcome(tally: Tally) -> Iterator[Figure]:
+    """Return accuracy against parameters of the hosts that each policy has grown so far, if any."""
+    series: list[Series] = []
+    for policy, (accuracies, parameters) in tally.policies.items():
+        if accuracies and len(series) < MOST_SERIES:
+            y, low, high = _interval(accuracies)
+            x, left, right = _interval(parameters)
+            series.append(
+                Series(name=policy, x=(x,), y=(y,), lower=(low,), upper=(high,), x_lower=(left,), x_upper=(right,))
+            )
+    if series:
+        chart = Chart(
+            title="Accuracy against parameters",
+            kind="scatter",
+            x=Axis(label="parameters of host and grafts", unit="count"),
+            y=Axis(label="test accuracy", unit="share"),
+            series=tuple(series),
+            note=f"Mean over the hosts that each policy has grown; error bars: {_LEVEL:.0%} Student t intervals.",
+        )
+        yield Figure("outcome", "Outcome", chart)
+
+
+def _interval(numbers: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Return the mean and the ends of its interval, which one number does not have."""
+    count, mean = len(numbers), float(np.mean(numbers))
+    if count < 2:
+        return mean, None, None
+    reach = float(stats.t.ppf(0.5 + _LEVEL / 2, count - 1) * np.std(numbers, ddof=1) / math.sqrt(count))
+    return mean, mean - reach, mean + reach
+
+
+def _decisions(tally: Tally) -> _Lines:
+    names = {name: name.partition("\0")[2] for name in tally.updates.traces if name.startswith("action\0")}
+    axis = Axis(label="decisions for an operation", unit="share")
+    note = "A policy that decides the same everywhere has collapsed: compare the entropy."
+    return _Lines("decisions", "Policy", "What the policy decided", axis, names, note)
+
+
+def _grafts(tally: Tally, place: Place, selection: Selection) -> Iterator[_Lines]:
+    output = chosen_output(tally, selection)
+    if output:
+        names = {trace: trace.partition("\0")[2] for trace in place.traces if trace.startswith(f"{output}\0")}
+        y = Axis(label=f"contribution to {output.rpartition('/')[2]}, positive helps", unit=tally.outputs[output][0])
+        yield _Lines("contributions", "Grafts", "Contribution by slot", y, names)
+
+
+def _over(place: Place, charts: Sequence[_Lines], x: Axis, window: Window) -> Iterator[Figure]:
+    """Return those of `charts` that have numbers."""
+    for lines in charts:
+        kept = [(name, place.traces[trace]) for trace, name in lines.names.items() if trace in place.traces]
+        points = [
+            (name, trace.whole.points() if window == "whole" else trace.recent.points())
+            for name, trace in kept[:MOST_SERIES]
+        ]
+        series = tuple(_series(name, each, is_positive=lines.y.logarithmic) for name, each in points)
+        if not any(each.y for each in series):
+            continue
+        notes = [lines.note] if lines.note else []
+        if any(each.lower for each in series):
+            notes.append("Line: the mean of each stretch; band: its lowest and highest.")
+        if window == "recent":
+            notes.append(f"The latest {RECENT}.")
+        chart = Chart(title=lines.title, kind="line", x=x, y=lines.y, series=series, note=" ".join(notes))
+        yield Figure(lines.identifier, lines.section, chart)
+
+
+def _series(name: str, points: Points, *, is_positive: bool) -> Series:
+    """Return a line with a band where several numbers fell into a bucket; a logarithmic axis has no place for 0."""
+    kept = [at for at, lowest in enumerate(points.lowest) if lowest > 0 or not is_positive]
+    columns = [tuple(column[at] for at in kept) for column in (points.x, points.mean, points.lowest, points.highest)]
+    if all(points.count[at] == 1 for at in kept):
+        return Series(name=name, x=columns[0], y=columns[1])
+    return Series(name=name, x=columns[0], y=columns[1], lower=columns[2], upper=columns[3])
