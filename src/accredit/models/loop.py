@@ -41,15 +41,17 @@ class OneAfterAnother:
 def output_at(weight: float, each: SwitchedModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What a switched module gives at a weight, computed only where that is needed."""
     arguments = (args, kwargs)
+    if weight == 1.0:
+        output = each.run(*args, **kwargs)
+        each.learn(arguments, output)
+        return output
     if weight == 0.0:
         skipped = each.skipped(arguments)
         if skipped is not NotImplemented:
             return skipped
-    if weight != 1.0 and each.reads_input:
+    if each.reads_input:
         # a module that writes to its input in place must not change what its off value is made of
         arguments = copied(arguments)
     output = each.run(*args, **kwargs)
     each.learn(arguments, output)
-    if weight == 1.0:
-        return output
     return each.replaced(arguments, output) if weight == 0.0 else each.blended(arguments, output, weight)

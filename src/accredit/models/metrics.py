@@ -165,7 +165,7 @@ def _classes(target: Any, logits: Tensor, metric: str, *, ignore: int = -100) ->
         )
     # one look at the ends in the usual case, for this is asked at every pass
     low, high = torch.aminmax(wanted) if wanted.numel() else (0, 0)
-    if low >= 0 and high < logits.shape[-1]:
+    if int(low) >= 0 and int(high) < logits.shape[-1]:
         return wanted.long()
     unknown = wanted[(wanted != ignore) & ((wanted < 0) | (wanted >= logits.shape[-1]))]
     if unknown.numel():
