@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
@@ -32,6 +33,7 @@ from accredit.cli.user_file import DEFAULT_BUILDER, build_task, line_of, split_n
 from accredit.errors import EvaluationError, EvaluationInterrupted, InvalidArgument
 from accredit.models.task import AttributionTask, fingerprint
 from accredit.models.value import ModelValue, SharingReport
+from accredit.report.attribution_report import write_attribution_report
 
 DONE, FAILED, STOPPED = 0, 1, 130
 _SHOW_EVERY_S = 0.1
@@ -113,7 +115,9 @@ def _finish(command: Attribute, job: Job, matrix: CounterfactualMatrix, *, conso
     """Derive, keep and print everything."""
     try:
         sharing = dataclasses.asdict(job.value.report)
-        record = result_record(matrix, sharing=sharing, source=command.what)
+        versions = {name: version(name) for name in ("accredit", "torch")}
+        given = command_line(command, job.folder.path)
+        record = result_record(matrix, sharing=sharing, source=command.what, command=given, versions=versions)
         write_result(job.folder, record)
         if command.json:
             stdout.write(json.dumps(record, indent=1, allow_nan=False) + "\n")
@@ -130,6 +134,7 @@ def _print(matrix: CounterfactualMatrix, report: SharingReport, folder: Attribut
         console.print(part, soft_wrap=isinstance(part, str), markup=False)
     console.print(sharing_line(matrix, report), soft_wrap=True, markup=False)
     console.print(pictures_note(matrix, folder), soft_wrap=True, markup=False)
+    console.print(f"report: {write_attribution_report(folder.path, matrix)}", soft_wrap=True, markup=False)
     console.print(f"everything: {folder.path}", soft_wrap=True, markup=False)
 
 

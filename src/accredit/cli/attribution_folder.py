@@ -3,6 +3,7 @@
 task.json           digests of what is attributed, so that a folder is never continued with something else
 matrix.accredit     every coalition with its values; grows while it is evaluated
 result.json         contributions, interactions and how they were found, for programs
+report.html         all of it for readers: one file that opens from disk
 *.png               pictures, where the extra `report` is installed
 """
 

@@ -123,12 +123,16 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Report:
-    """Write the report of a finished run again: one HTML file that opens from disk.
+    """Write the report of a run, or of an attribution, again: one HTML file that opens from disk.
+
+    A run that goes on, or was stopped, has a report, too, which says what is missing.
 
     Example: accredit report runs/digits-seed0
     """
 
-    run: tyro.conf.Positional[Run]
+    run: tyro.conf.Positional[
+        Annotated[Path, tyro.conf.arg(metavar="RUN|FOLDER", help="Folder of a run, or of an attribution.")]
+    ]
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(command: Command) -> int:
     """Do what the command says."""
-    # Imported late: help and mistyped options do not wait, and to attribute a file takes the extra `cli` alone.
+    # Imported late: help and mistyped options do not wait, and to attribute a file, or to report on that, takes
+    # the extra `cli` alone.
     if isinstance(command, Attribute):
         from accredit.cli.attribute import attribute
 
@@ -42,7 +43,11 @@ def _run(command: Command) -> int:
         from accredit.cli.watch import watch_runs
 
         return watch_runs(command)
-    from accredit.cli.work import evaluate_run, grow, report_run, resume_run
+    if isinstance(command, Report):
+        from accredit.cli.report import report_run
+
+        return report_run(command)
+    from accredit.cli.work import evaluate_run, grow, resume_run
 
     match command:
         case Grow():
@@ -51,5 +56,3 @@ def _run(command: Command) -> int:
             return resume_run(command)
         case Evaluate():
             return evaluate_run(command)
-        case Report():
-            return report_run(command)

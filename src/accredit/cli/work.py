@@ -12,7 +12,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from accredit.cli.commands import Evaluate, Grow, Report, Resume
+from accredit.cli.commands import Evaluate, Grow, Resume
 from accredit.cli.progress import Display
 from accredit.cli.settings import quick, with_settings
 from accredit.cli.sinks import sinks_of
@@ -63,12 +63,6 @@ def evaluate_run(command: Evaluate) -> int:
     return _watched(
         lambda watcher: evaluate(command.run, watcher=watcher, sinks=sinks), RunFolder(command.run), quiet=command.quiet
     )
-
-
-def report_run(command: Report) -> int:
-    """Write the report."""
-    print(f"report: {write_run_report(command.run)}")
-    return DONE
 
 
 def _watched(work: Callable[[Watcher], Comparison], folder: RunFolder, *, quiet: bool) -> int:

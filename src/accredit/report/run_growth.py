@@ -14,7 +14,7 @@ from accredit.growth.hosts import Players
 from accredit.growth.stage import Stage
 from accredit.report.page import Column, Group, Item, Section, Table
 from accredit.report.run_record import Plain, RunRecord, Story
-from accredit.report.wording import cell, lines
+from accredit.report.wording import cell, lines, percent
 from accredit.telemetry.event import CoalitionsEvaluated, ContributionsEstimated
 from accredit.training.comparison import Interval
 
@@ -28,7 +28,7 @@ def earnings(record: RunRecord) -> Section:
     items: list[Item] = []
     comparison = record.comparison
     if comparison is not None and comparison["grafts"]:
-        level = f"{comparison['confidence']:.0%}"
+        level = percent(comparison["confidence"])
         items += [_contribution_chart(comparison, level), _graft_table(comparison, level)]
         items += _interactions(record, comparison["confidence"])
     said = (
@@ -252,7 +252,11 @@ def _contributions_over_time(
     by_step = {each.origin.step: each for each in measured if first is None or each.output == first.output}
     series = tuple(_line(graft, steps, by_step) for graft in grafts)
     quantity = "contribution" if first is None else f"contribution to {first.output}, positive helps"
-    level = "" if first is None else f" Bands around lines: {first.level:.0%} intervals over examples, each step alone."
+    level = (
+        ""
+        if first is None
+        else f" Bands around lines: {percent(first.level)} intervals over examples, each step alone."
+    )
     return Chart(
         title=title,
         kind="line",

@@ -7,7 +7,7 @@ from collections import Counter
 from accredit.charts import Axis, Chart, Series
 from accredit.report.page import Column, Item, KeyFigure, Section, Table
 from accredit.report.run_record import Plain, RunRecord
-from accredit.report.wording import cell, ends, signed
+from accredit.report.wording import cell, ends, percent, signed
 from accredit.telemetry.event import HostGrown
 
 _MOST_NETWORKS = 8
@@ -66,7 +66,7 @@ def outcome(record: RunRecord) -> Section:
     if comparison is None:
         said = "The policies have not been compared on the test split yet, which happens once training is through."
         return Section(title="Outcome", paragraphs=(said,))
-    level = f"{comparison['confidence']:.0%}"
+    level = percent(comparison["confidence"])
     paragraphs = (
         f"Every policy grew the same {comparison['hosts']} fresh hosts; nothing else reads the test split. "
         f"Best schedule, chosen on the reward split of other hosts: {comparison['schedule']}. "

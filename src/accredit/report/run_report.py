@@ -14,7 +14,7 @@ from accredit.report.run_growth import earnings, growth
 from accredit.report.run_learning import learning, normalizers
 from accredit.report.run_outcome import key_figures, outcome
 from accredit.report.run_record import Plain, RunRecord, read_run
-from accredit.report.wording import moment
+from accredit.report.wording import moment, percent
 from accredit.report.write import write_report
 from accredit.training.config import TrainConfig
 from accredit.training.config_record import to_plain
@@ -76,7 +76,7 @@ def _summary(record: RunRecord) -> str:
     return (
         f"A PPO policy learned over {planned} updates to grow hosts, paid by measured contribution. It was then "
         f"compared with {len(comparison['policies']) - 1} others on the same {comparison['hosts']} fresh hosts; "
-        f"figures of the outcome are from the test split, with {comparison['confidence']:.0%} intervals over hosts."
+        f"its figures are from the test split, with {percent(comparison['confidence'])} intervals over hosts."
     )
 
 

@@ -23,6 +23,16 @@ def signed(number: float, digits: int = 3) -> str:
     return f"{number:+.{digits}f}".replace("-", MINUS)
 
 
+def percent(level: float) -> str:
+    """Write a level of confidence.
+
+    Example:
+        >>> percent(0.95), percent(0.999)
+        ('95 %', '99.9 %')
+    """
+    return f"{100 * level:.4g} %"
+
+
 def ends(interval: Mapping[str, Any], form: str) -> str:
     """Write both ends of an interval, each in a form of `str.format`.
 
