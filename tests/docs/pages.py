@@ -2,7 +2,8 @@
 
 What a writer of pages can count on:
 
-- Python blocks of a page share one namespace; those directly behind a line "`NAME.py`:" are saved under that name instead.
+- Python blocks of a page share one namespace; behind a line "`NAME.py`:" it is saved under that
+  name instead.
 - `sh` blocks: their `accredit` commands run too, in the folder of the page; growth in a size that takes seconds.
 - A `text` block directly behind one that ran is what it prints; `...` stands for anything, spaces do not count.
 - `<!-- before: ... -->` holds Python that makes what the next block takes as given: a model, data.
@@ -79,7 +80,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def commands_of(text: str) -> Iterator[list[str]]:
-    """The words of every `accredit`, `make` or `python -m benchmarks` command in some lines, lines joined by backslashes."""
+    """The words of every `accredit`, `make` or `python -m benchmarks` command; a backslash joins lines."""
     for line in text.replace("\\\n", " ").splitlines():
         words = re.sub(r"(  |\t|^)#.*", "", line).strip()
         words = re.sub(r"   .*", "", words)  # a gloss stands apart
@@ -87,9 +88,13 @@ def commands_of(text: str) -> Iterator[list[str]]:
             yield shlex.split(words)
 
 
-def parse(words: list[str]) -> None:
-    """Fail where `accredit` has no such command or option."""
-    tyro.cli(Command, prog="accredit", args=[PLACEHOLDERS.get(word, word) for word in words])
+def parse(words: list[str]) -> int:
+    """Exit status of `accredit` if it did nothing: 2 where there is no such command or option."""
+    try:
+        tyro.cli(Command, prog="accredit", args=[PLACEHOLDERS.get(word, word) for word in words])
+    except SystemExit as end:  # help, or a sentence
+        return int(end.code or 0)
+    return 0
 
 
 def run_page(page: Path) -> None:

@@ -85,7 +85,9 @@ class Estimate:
     stderr_data: float | None
     """Standard error from the draw of validation examples, the same under every coalition; None where unknown."""
     sampling_degrees_of_freedom: float = math.inf
+    """Of `stderr_sampling`; infinite for a normal."""
     data_degrees_of_freedom: float = math.inf
+    """Of `stderr_data`; infinite for a normal."""
     n_evaluations: int
     """Coalitions that the number was computed from."""
     error_share: float = 1.0

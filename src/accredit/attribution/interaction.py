@@ -37,16 +37,21 @@ class InteractionResult(Mapping[tuple[str, ...], InteractionEstimate]):
     order: int
     """Players per tuple, 2 for pairs."""
     output: Output
+    """What is attributed."""
     value: FloatArray
     """Raw Shapley interaction indices [P]."""
     stderr_sampling: FloatArray | None
     """[P]; 0 for a complete table, None where the estimator declines to give any."""
     sampling_degrees_of_freedom: float
+    """Of `stderr_sampling`; infinite for a normal."""
     data: DataPart | None
     """None where only averages over the validation set are known."""
     estimator: str
+    """"exact" or the name of the estimator that was used."""
     n_evaluations: int
+    """Coalitions that it rests on."""
     error_share: float
+    """Part of the error that intervals may use; below 1 after repeated looks."""
     caution: str | None
     """Why there is no uncertainty, or where it is known to be too small."""
 

@@ -82,6 +82,7 @@ class CounterfactualMatrix:
     failures: tuple[Failure, ...] = ()
     """Coalitions whose evaluation failed; they have no row."""
     provenance: Provenance
+    """How the rows came about: strategy and why, why it ended, how values round."""
     cost: Cost
     """Coalitions with values, and seconds."""
     estimator: Estimator = field(default_factory=PairProcess, repr=False)

@@ -65,25 +65,33 @@ class ShapleyResult(Mapping[str, ShapleyEstimate]):
     """Player -> `ShapleyEstimate`, with the vectors behind them and how they were made."""
 
     players: tuple[str, ...]
+    """N names, in the order of every vector here."""
     output: Output
+    """What is attributed."""
     value: FloatArray
     """Raw Shapley values [N]."""
     stderr_sampling: FloatArray | None
     """[N]; 0 for a complete table, None where the estimator declines to give any."""
     sampling_degrees_of_freedom: float
+    """Of `stderr_sampling`; infinite for a normal."""
     covariance: FloatArray | None
     """Sampling covariance [N, N]; None where unknown."""
     data: DataPart | None
     """None where only averages over the validation set are known."""
     value_all: float
+    """With every player on."""
     value_none: float
+    """With every player off."""
     estimator: str
     """"exact" or the name of the estimator that was used."""
     reason: str
     """Why this estimator."""
     n_evaluations: int
+    """Coalitions that it rests on."""
     confidence: float
+    """Level of intervals where none is given, in (0, 1)."""
     error_share: float
+    """Part of the error that intervals may use; below 1 after repeated looks."""
     caution: str | None
     """Where the interval is known to be too narrow, or why there is none."""
     spread_of: Callable[[int], float | None]

@@ -49,8 +49,11 @@ class Transition:
     """One row of the table."""
 
     operation: Operation
+    """What is decided, or what time brings."""
     source: Stage
+    """Stage before."""
     target: Stage
+    """Stage after."""
     minimum_age: int = 0
     """Steps since the graft entered its slot before the operation is legal."""
     minimum_stay: int = 0
