@@ -14,9 +14,9 @@ from accredit.telemetry import Event, StageChanged
 from accredit.training.action import ActionTable
 from accredit.training.baselines import Calibrator, Greedy, NoGrowth, Policy, RandomPolicy, Schedule, View
 from accredit.training.config import EpisodeConfig
-from accredit.training.environment import stacked_hosts
 from accredit.training.episodes import Episodes
 from accredit.training.evaluation import play
+from accredit.training.host_makers import stacked_hosts
 from accredit.training.observation import ObservationTable
 
 STEPS = 12

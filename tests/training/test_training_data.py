@@ -19,7 +19,7 @@ from accredit.errors import UnknownName
 from accredit.training.config import EpisodeConfig
 from accredit.training.control import Controls, minibatch_indices
 from accredit.training.data import digits
-from accredit.training.environment import looped_hosts, stacked_hosts
+from accredit.training.host_makers import looped_hosts, stacked_hosts
 from accredit.training.host_seeds import HostSeeds, Purpose, derived_seed
 from accredit.training.task import DIGITS, find_task
 

@@ -19,7 +19,8 @@ from accredit.growth.hosts import Players
 from accredit.growth.stage import Stage
 from accredit.training.baselines import RandomPolicy
 from accredit.training.config import EpisodeConfig
-from accredit.training.environment import GrowthVectorEnv, looped_hosts, stacked_hosts
+from accredit.training.environment import GrowthVectorEnv
+from accredit.training.host_makers import looped_hosts, stacked_hosts
 from accredit.training.planted import FEATURES, NOISE, PAIRS, PLANTED_CATALOGUE, VISIBLE, planted
 from accredit.training.task import PLANTED, find_task, mlp_task
 

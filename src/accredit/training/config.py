@@ -101,6 +101,11 @@ class TrainConfig:
     """Root of every random number of the run, 0 to 2^40."""
     environments: int = 32
     """Hosts that are trained side by side, >= 1."""
+    groups: int = 1
+    """Stacks that these hosts are split into, 1 to `environments`; decides how numbers round, and what processes can
+    share out."""
+    processes: int = 1
+    """Processes that groups are spread over, 1 to `groups`; decides nothing but how fast it goes."""
     updates: int = 40
     """Rollouts, each followed by a PPO update, >= 1."""
     checkpoint_every: int = 5
@@ -121,6 +126,7 @@ class TrainConfig:
             ("checkpoint_every", self.checkpoint_every),
         ):
             _check_at_least_one(name, value)
+        check_split(self.environments, groups=self.groups, processes=self.processes)
         if self.checkpoints_kept < 2 or not 0 <= self.seed <= LARGEST_SEED:
             raise InvalidArgument(
                 f"`checkpoints_kept` is {self.checkpoints_kept} and `seed` is {self.seed}, wanted at least 2 and 0 to "
@@ -144,8 +150,21 @@ class TrainConfig:
         return self.environments * self.episode.steps * self.updates
 
 
-MAY_CHANGE_ON_RESUME = ("updates", "checkpoint_every", "checkpoints_kept")
+MAY_CHANGE_ON_RESUME = ("updates", "checkpoint_every", "checkpoints_kept", "processes")
 """Fields that a resumed run may set anew; every other difference is refused by name."""
+
+
+def check_split(environments: int, *, groups: int, processes: int) -> None:
+    """Refuse more groups than environments, and more processes than groups."""
+    if not 1 <= groups <= environments:
+        raise InvalidArgument(
+            f"`groups` is {groups}, but the environments are {environments}; pass 1 to {environments} groups."
+        )
+    if not 1 <= processes <= groups:
+        raise InvalidArgument(
+            f"`processes` is {processes}, but environments are in {groups} groups, and a group lives in one process; "
+            f"pass 1 to {groups} processes, or more groups."
+        )
 
 
 def _check_at_least_one(name: str, value: int) -> None:

@@ -5,7 +5,7 @@ T steps an episode.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -67,6 +67,15 @@ class Controls:
         """
         self.prepare(host_seeds)
         return np.array([self._losses[seed] for seed in host_seeds])
+
+    @property
+    def known(self) -> Mapping[int, Sequence[float]]:
+        """What was trained or told: seed -> log-losses."""
+        return self._losses
+
+    def remember(self, losses: Mapping[int, Sequence[float]]) -> None:
+        """Take over controls that were trained elsewhere."""
+        self._losses.update({seed: list(values) for seed, values in losses.items()})
 
     def state_dict(self) -> dict[str, object]:
         """Return all that is known, seed -> losses."""

@@ -7,7 +7,9 @@ because the horizon is in the observation.  Masks: `info["action_mask"]` and `ac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -16,29 +18,28 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from accredit.errors import InvalidArgument
-from accredit.growth.hosts import Hosts
 from accredit.telemetry.event import Event
-from accredit.training.config import EpisodeConfig
+from accredit.training.action import ActionTable
+from accredit.training.config import EpisodeConfig, check_split
 from accredit.training.episodes import Episodes, Outcome
+from accredit.training.group_processes import GroupProcess
+from accredit.training.groups import Answer, EpisodeGroup, Group, GroupHere, GroupSettings, Stepped, View
+from accredit.training.host_makers import looped_hosts
 from accredit.training.host_seeds import HostSeeds, Purpose
+from accredit.training.observation import ObservationTable
 from accredit.training.task import DIGITS, Task
 
 Listener = Callable[[Event], None]
 Observations = NDArray[np.float32]
 
 
-def stacked_hosts(task: Task, config: EpisodeConfig) -> Callable[[int], Hosts]:
-    """Return a maker of hosts that train side by side as the task says, as one batched network where it can be."""
-    return lambda count: task.make_hosts(count, learning_rate=config.learning_rate)
-
-
-def looped_hosts(task: Task, config: EpisodeConfig) -> Callable[[int], Hosts]:
-    """Return a maker of hosts that are plain growing networks, trained one after the other."""
-    return lambda count: task.looped_hosts(count, learning_rate=config.learning_rate)
-
-
 class GrowthVectorEnv(gymnasium.vector.VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
-    """Many hosts at once, stacked into one batched network; autoreset in the same step.
+    """Many hosts at once, stacked into batched networks; autoreset in the same step.
+
+    Environments are split into groups, each one stack, and groups over processes, this one among them.  Groups decide
+    how numbers round, processes decide nothing: the same groups give the same bits in one process and in several.
+    Other processes are worth their price where every group is large, since the cost of a stack hardly falls with its
+    size; start them under `if __name__ == "__main__":`, and `close()` ends them.
 
     Args:
         num_envs: E, hosts side by side.
@@ -47,6 +48,13 @@ class GrowthVectorEnv(gymnasium.vector.VectorEnv[Observations, NDArray[np.int64]
         host_seeds: which hosts are met; None: the training pool of run seed 0.
         name: environments are called `name-000`, `name-001`, ... in events.
         on_event: gets every event; None: nobody listens.
+        groups: stacks that environments are split into, 1 to E.
+        processes: that groups are spread over, 1 to `groups`.
+
+    Raises:
+        InvalidArgument: more groups than environments or more processes than groups, or a task that cannot be sent to
+            another process.
+        TrainingFailed: from any method, where another process failed or ended.
 
     Example:
         >>> env = GrowthVectorEnv(2, config=EpisodeConfig(steps=2, host_seeds=2))
@@ -66,21 +74,56 @@ class GrowthVectorEnv(gymnasium.vector.VectorEnv[Observations, NDArray[np.int64]
         host_seeds: HostSeeds | None = None,
         name: str = "env",
         on_event: Listener | None = None,
+        groups: int = 1,
+        processes: int = 1,
     ) -> None:
+        self._processes: list[GroupProcess] = []  # first of all: what is refused below is closed all the same
+        check_split(num_envs, groups=groups, processes=processes)
         self.num_envs = num_envs
         self.config = config or task.episode
         self.host_seeds = host_seeds or HostSeeds(0, Purpose.TRAINING, count=self.config.host_seeds)
-        self.episodes = Episodes(
-            task,
-            self.config,
-            make_hosts=stacked_hosts(task, self.config),
-            names=[f"{name}-{row:03d}" for row in range(num_envs)],
-            on_event=on_event,
-        )
+        self._parts = _split(num_envs, groups)
+        settings = [
+            GroupSettings(task=task, config=self.config, names=tuple(f"{name}-{row:03d}" for row in part))
+            for part in self._parts
+        ]
+        mine, *others = [[settings[at] for at in part] for part in _split(groups, processes)]
+        here = [GroupHere(each, on_event=on_event) for each in mine]
+        self._processes = [GroupProcess(part, on_event=on_event) for part in others]
+        there = [
+            group for part, process in zip(others, self._processes, strict=True) for group in process.groups(len(part))
+        ]
+        self._groups: list[Group] = [*here, *there]
+        self._first = here[0].group.episodes
+        self._controls: dict[int, Sequence[float]] = {}
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
-        self.single_observation_space, self.single_action_space = _spaces(self.episodes)
+        self.single_observation_space, self.single_action_space = _spaces(self._first)
         self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, num_envs)
         self.action_space = gymnasium.vector.utils.batch_space(self.single_action_space, num_envs)
+
+    @property
+    def episodes(self) -> Episodes:
+        """What happens inside, where all environments are one group.
+
+        Raises:
+            InvalidArgument: they are several.
+        """
+        if len(self._groups) > 1:
+            raise InvalidArgument(
+                f"`episodes` was asked of {len(self._groups)} groups, wanted one that holds all environments; look at "
+                "`actions`, `fields`, `observations()` and `action_masks()`, or pass groups=1."
+            )
+        return self._first
+
+    @property
+    def actions(self) -> ActionTable:
+        """What the indices of actions mean."""
+        return self._first.actions
+
+    @property
+    def fields(self) -> ObservationTable:
+        """What the columns of observations mean."""
+        return self._first.fields
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -98,8 +141,9 @@ class GrowthVectorEnv(gymnasium.vector.VectorEnv[Observations, NDArray[np.int64]
             )
         if seed is not None:
             self.host_seeds = HostSeeds(seed, self.host_seeds.purpose, count=self.host_seeds.count)
-        self._begin(list(range(self.num_envs)))
-        return self.episodes.observations(), {"action_mask": self.episodes.legal()}
+        views = self._begin(np.ones(self.num_envs, dtype=bool))
+        legal = np.concatenate([view.legal for view in views])
+        return np.concatenate([view.observations for view in views]), {"action_mask": legal}
 
     def step(
         self, actions: NDArray[np.int64]
@@ -113,48 +157,82 @@ class GrowthVectorEnv(gymnasium.vector.VectorEnv[Observations, NDArray[np.int64]
             observations [E, F], rewards [E] in nats, terminations [E], truncations [E] (never), and `info` with
             `action_mask` [E, A], the terms of the reward, and for ended episodes `final_obs` and their results.
         """
-        outcome = self.episodes.step(np.asarray(actions))
-        info: dict[str, Any] = _terms(outcome)
-        if outcome.ended.any():
-            info |= self._final(outcome)
-            self._begin(np.flatnonzero(outcome.ended).tolist())
-        info["action_mask"] = self.episodes.legal()
-        never = np.zeros(self.num_envs, dtype=bool)
-        return self.episodes.observations(), outcome.reward.total, outcome.ended, never, info
+        chosen = np.asarray(actions)
+        stepped = self._ask([partial(EpisodeGroup.step, actions=chosen[part]) for part in self._parts])
+        ended = np.concatenate([each.outcome.ended for each in stepped])
+        terms = [_terms(each.outcome) for each in stepped]
+        info: dict[str, Any] = {name: np.concatenate([each[name] for each in terms]) for name in terms[0]}
+        rewards = np.concatenate([each.outcome.reward.total for each in stepped])
+        views = [each.view for each in stepped]
+        if ended.any():
+            info |= self._final(stepped, ended)
+            views = self._begin(ended)
+        info["action_mask"] = np.concatenate([view.legal for view in views])
+        observations = np.concatenate([view.observations for view in views])
+        return observations, rewards, ended, np.zeros(self.num_envs, dtype=bool), info
+
+    def observations(self) -> Observations:
+        """Return what is seen now, [E, F]."""
+        return np.concatenate([view.observations for view in self._views()])
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return which actions are legal now, [E, A]."""
-        return self.episodes.legal()
+        return np.concatenate([view.legal for view in self._views()])
 
     def state_dict(self) -> dict[str, object]:
-        """Return everything that is needed to continue at this very step."""
+        """Return everything that is needed to continue at this very step, in any number of processes."""
         seeds = {"run_seed": self.host_seeds.run_seed, "drawn": self.host_seeds.drawn}
-        return {"episodes": self.episodes.state_dict(), "host_seeds": seeds}
+        return {"groups": self._ask([partial(EpisodeGroup.state_dict)] * len(self._groups)), "host_seeds": seeds}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state of the same configuration."""
         seeds = state["host_seeds"]
         self.host_seeds = HostSeeds(seeds["run_seed"], self.host_seeds.purpose, count=self.host_seeds.count)
         self.host_seeds.drawn = seeds["drawn"]
-        self.episodes.load_state_dict(state["episodes"])
+        self._ask([partial(EpisodeGroup.load_state_dict, state=each) for each in state["groups"]])
+        self._controls.clear()
+        for known in self._ask([partial(EpisodeGroup.controls)] * len(self._groups)):
+            self._controls = {**known, **self._controls}
 
-    def _begin(self, rows: list[int]) -> None:
-        self.episodes.begin(rows, [self.host_seeds.draw() for _ in rows])
+    def close_extras(self, **kwargs: Any) -> None:
+        """End the other processes."""
+        del kwargs
+        for process in self._processes:
+            process.close()
 
-    def _final(self, outcome: Outcome) -> dict[str, Any]:
+    def _ask(self, calls: Sequence[Callable[[EpisodeGroup], Answer]]) -> list[Answer]:
+        """Ask every group, then wait for all: those of other processes work while those of this one do."""
+        try:
+            return [wait() for wait in [group.ask(call) for group, call in zip(self._groups, calls, strict=True)]]
+        except BaseException:
+            # an answer that nobody waited for would be taken for that to the next question
+            self.close_extras()
+            raise
+
+    def _views(self) -> list[View]:
+        return self._ask([partial(EpisodeGroup.view)] * len(self._groups))
+
+    def _begin(self, begins: NDArray[np.bool_]) -> list[View]:
+        """Begin an episode in every environment where `begins` [E] says so; return the views of all groups."""
+        calls = []
+        for part in self._parts:
+            rows = np.flatnonzero(begins[part]).tolist()
+            seeds = [self.host_seeds.draw() for _ in rows]
+            known = {seed: self._controls[seed] for seed in seeds if seed in self._controls}
+            calls.append(partial(EpisodeGroup.begin, rows=rows, host_seeds=seeds, known=known))
+        begun = self._ask(calls)
+        for each in begun:
+            self._controls = {**each.controls, **self._controls}
+        return [each.view for each in begun]
+
+    def _final(self, stepped: Sequence[Stepped], ended: NDArray[np.bool_]) -> dict[str, Any]:
         """Return what vector environments of Gymnasium tell of episodes that ended in this step."""
         final = np.full(self.num_envs, None, dtype=object)
-        observations = self.episodes.observations()
-        for row in np.flatnonzero(outcome.ended):
+        observations = np.concatenate([each.view.observations for each in stepped])
+        for row in np.flatnonzero(ended):
             final[row] = observations[row]
-        episodes, cap = self.episodes, self.config.reward.loss_cap
-        results = {
-            "final_log_loss": episodes.loss.copy(),
-            "final_accuracy": episodes.accuracy.copy(),
-            "final_gain_over_control": np.minimum(episodes.control_loss(), cap) - np.minimum(episodes.loss, cap),
-            "final_parameters": episodes.hosts.graft_parameter_counts().sum(1),
-        }
-        masks = {f"_{key}": outcome.ended.copy() for key in ("final_obs", *results)}
+        results = {name: np.concatenate([each.results[name] for each in stepped]) for name in stepped[0].results}
+        masks = {f"_{key}": ended.copy() for key in ("final_obs", *results)}
         return {"final_obs": final, **results, **masks}
 
 
@@ -223,6 +301,12 @@ class GrowthEnv(gymnasium.Env[Observations, np.int64]):
         """Return which actions are legal now, [A]."""
         legal: NDArray[np.bool_] = self.episodes.legal()[0]
         return legal
+
+
+def _split(count: int, parts: int) -> list[range]:
+    """Cut 0 .. count - 1 into ranges whose lengths differ by at most one."""
+    ends = [count * part // parts for part in range(parts + 1)]
+    return [range(begin, end) for begin, end in itertools.pairwise(ends)]
 
 
 def _spaces(episodes: Episodes) -> tuple[gymnasium.Space[Any], gymnasium.spaces.Discrete]:

@@ -18,9 +18,9 @@ from accredit.training.baselines import Calibrator, Greedy, NoGrowth, Policy, Ra
 from accredit.training.comparison import Comparison, GraftRow, Interval, PolicyRow, SizeRow
 from accredit.training.config import TrainConfig
 from accredit.training.credit import ACCURACY, LOG_LOSS
-from accredit.training.environment import stacked_hosts
 from accredit.training.episodes import Episodes
 from accredit.training.fixed_network import RATE_FACTORS, FixedNetwork, closest, trained, tuned_networks
+from accredit.training.host_makers import stacked_hosts
 from accredit.training.host_seeds import HostSeeds, Purpose, derived_seed
 from accredit.training.task import Task
 
@@ -60,6 +60,34 @@ class Measured:
     contributions: tuple[Contribution, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """What the baselines chose, on the reward split of hosts that are used for nothing else."""
+
+    kinds: tuple[int, ...]
+    """Row of the catalogue that earned most in each slot; empty where kinds are drawn and not chosen."""
+    plan: Plan
+    """The best schedule."""
+    networks: tuple[FixedNetwork, ...]
+    """Fixed networks, each with its best learning rate."""
+
+
+def tune(task: Task, config: TrainConfig, tick: Callable[[], None] = lambda: None) -> Tuned:
+    """Tune the baselines on design hosts.
+
+    Args:
+        task: what is grown on what.
+        config: of the run; its seed decides which hosts these are.
+        tick: called after each part.
+    """
+    kinds = _calibrate(task, config, tick) if config.episode.observe_kinds else ()
+    return Tuned(
+        kinds=kinds,
+        plan=_best_plan(task, config, kinds, tick),
+        networks=tuned_networks(task, config.episode, _design_hosts(config, config.environments), tick),
+    )
+
+
 def compare(
     task: Task,
     config: TrainConfig,
@@ -67,6 +95,7 @@ def compare(
     *,
     on_event: Callable[[Event], None],
     progress: Progress | None = None,
+    tuned: Tuned | None = None,
 ) -> Comparison:
     """Grow the evaluation hosts with every policy and compare.
 
@@ -76,12 +105,11 @@ def compare(
         learned: the policy that was trained.
         on_event: gets the events of all hosts.
         progress: called with steps done and planned.
+        tuned: baselines that were tuned before; None: they are tuned here.
     """
-    tick = _ticker(task, config, progress)
-    # Where kinds are drawn and not chosen there is nothing to calibrate.
-    kinds = _calibrate(task, config, tick) if config.episode.observe_kinds else ()
-    plan = _best_plan(task, config, kinds, tick)
-    networks = tuned_networks(task, config.episode, _design_hosts(config, config.environments), tick)
+    tick = _ticker(task, config, progress, is_tuned=tuned is not None)
+    chosen = tuned or tune(task, config, tick)
+    kinds, plan, networks = chosen.kinds, chosen.plan, chosen.networks
     view = _view(task, config)
 
     def generator(*parts: int) -> np.random.Generator:
@@ -118,15 +146,13 @@ def compare(
     )
 
 
-def _ticker(task: Task, config: TrainConfig, progress: Progress | None) -> Callable[[], None]:
+def _ticker(task: Task, config: TrainConfig, progress: Progress | None, *, is_tuned: bool) -> Callable[[], None]:
     """Return what is called after each part of a comparison; it counts, and knows how many there will be."""
-    choosing = config.episode.observe_kinds
-    planned = (
-        len(list(_plans(task, (0,) if choosing else ())))
-        + (config.evaluation.calibration_episodes + 1) * choosing
-        + len(task.large_widths) * (len(RATE_FACTORS) + 1)
-        + len((LEARNED, "greedy, random", "best schedule", "random", NO_GROWTH))
-    )
+    choosing, sizes = config.episode.observe_kinds, len(task.large_widths)
+    tuning = len(list(_plans(task, (0,) if choosing else ()))) + sizes * len(RATE_FACTORS)
+    tuning += config.evaluation.calibration_episodes * choosing
+    measured = len((LEARNED, "greedy, random", "best schedule", "random", NO_GROWTH)) + choosing + sizes
+    planned = measured + tuning * (not is_tuned)
     done = itertools.count(1)
     return lambda: progress(next(done), planned) if progress is not None else None
 

@@ -14,7 +14,7 @@ import torch
 from accredit.growth.hosts import Hosts, Players
 from accredit.training.config import EpisodeConfig
 from accredit.training.control import minibatch_indices, train_interval
-from accredit.training.environment import stacked_hosts
+from accredit.training.host_makers import stacked_hosts
 from accredit.training.task import Task
 
 RATE_FACTORS = (0.3, 1.0, 3.0)

@@ -12,7 +12,7 @@ import enum
 import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -89,13 +89,19 @@ def train(
 
 
 def resume(
-    folder: Path, *, updates: int | None = None, watcher: Watcher | None = None, sinks: Sequence[Sink] = ()
+    folder: Path,
+    *,
+    updates: int | None = None,
+    processes: int | None = None,
+    watcher: Watcher | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> Comparison:
     """Go on after the last good checkpoint, as if nothing had happened.
 
     Args:
         folder: of a run.
         updates: a new number of updates, for more than was planned; None leaves it.
+        processes: a new number of processes, which changes no result; None leaves it.
         watcher: who looks on.
         sinks: as in `train`; they need not be those that the run began with. A `View`, such as `CsvSink`, is shown the
             whole run; any other callable only what comes after the checkpoint.
@@ -109,6 +115,7 @@ def resume(
     listeners = _Listeners(watcher or Watcher(), sinks)
     with _locked_run(folder):
         run, config, state = _load(folder, listeners.watcher)
+        before = config
         if updates is not None:
             done = state["trainer"]["update"] if state else 0
             if updates < done:
@@ -116,6 +123,9 @@ def resume(
                     f"`updates` is {updates}, but the run has done {done}; pass {done} or more, or begin a new run."
                 )
             config = replace(config, updates=updates)
+        if processes is not None:
+            config = replace(config, processes=processes)
+        if config != before:
             write_json(run.config, to_plain(config))
         if state is None:
             return _begin(run, find_task(config.task), config, listeners)
@@ -172,7 +182,7 @@ def regrow(folder: Path, *, watcher: Watcher | None = None) -> Episodes:
         watcher.on_notice(f"{folder} stands at update {done} of {config.updates}: its policy is not fully trained")
     task = find_task(config.task)
     with one_thread():
-        trainer = Trainer(task, config, on_event=lambda _: None)
+        trainer = Trainer(task, replace(config, processes=1), on_event=lambda _: None)
         trainer.load_state_dict(state["trainer"])
         return grow_evaluation_hosts(task, config, LEARNED, trainer.learned)
 
@@ -231,8 +241,11 @@ def _begin(run: RunFolder, task: Task, config: TrainConfig, listeners: _Listener
     """Run from the beginning in a folder that has a configuration and no checkpoint yet."""
     if run.events.exists():
         cut(run.events, 0)
-    with one_thread(), _recording(run, listeners) as record:
-        trainer = Trainer(task, config, on_event=record)
+    with (
+        one_thread(),
+        _recording(run, listeners) as record,
+        closing(Trainer(task, config, on_event=record)) as trainer,
+    ):
         plain = json.dumps(to_plain(config))
         record(
             RunStarted(
@@ -276,8 +289,11 @@ def _has_just_begun(run: RunFolder) -> bool:
 def _continue(run: RunFolder, config: TrainConfig, state: dict[str, Any], listeners: _Listeners) -> Comparison:
     cut(run.events, state["events"])
     task = find_task(config.task)
-    with one_thread(), _recording(run, listeners) as record:
-        trainer = Trainer(task, config, on_event=record)
+    with (
+        one_thread(),
+        _recording(run, listeners) as record,
+        closing(Trainer(task, config, on_event=record)) as trainer,
+    ):
         trainer.load_state_dict(state["trainer"])
         return _Run(run, task, trainer, record, listeners.watcher).go_on(is_warm=True)
 

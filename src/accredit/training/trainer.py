@@ -51,12 +51,14 @@ class Trainer:
             host_seeds=HostSeeds(config.seed, Purpose.TRAINING, count=config.episode.host_seeds),
             name="train",
             on_event=on_event,
+            groups=config.groups,
+            processes=config.processes,
         )
-        features = len(self.environments.episodes.fields.fields)
+        features = len(self.environments.fields.fields)
         weights = torch.Generator().manual_seed(derived_seed(config.seed, 0))
         self.policy = ActorCritic(
             features,
-            len(self.environments.episodes.actions),
+            len(self.environments.actions),
             hidden=config.ppo.hidden,
             generator=weights,
             memory=config.ppo.memory,
@@ -71,14 +73,14 @@ class Trainer:
         self.decisions = 0
         self.rollbacks = 0
         self._observations = np.zeros((config.environments, features), dtype=np.float32)
-        self._legal = np.zeros((config.environments, len(self.environments.episodes.actions)), dtype=bool)
+        self._legal = np.zeros((config.environments, len(self.environments.actions)), dtype=bool)
         self._begins = torch.ones(config.environments, dtype=torch.bool)
         self._memory = self.policy.empty_memory(config.environments)
 
     @property
     def learned(self) -> LearnedPolicy:
         """The policy as it stands, for evaluation."""
-        return LearnedPolicy(self.policy, self._see, time=self.environments.episodes.fields.index("time"))
+        return LearnedPolicy(self.policy, self._see, time=self.environments.fields.index("time"))
 
     def warm_up(self) -> None:
         """Play one random episode, so that the observation statistics are worth using before the first decision."""
@@ -143,8 +145,12 @@ class Trainer:
         self.order.set_state(state["order"])
         self.update, self.decisions, self.rollbacks = state["update"], state["decisions"], state["rollbacks"]
         self._begins, self._memory = state["begins"].clone(), state["memory"].clone()
-        self._observations = self.environments.episodes.observations()
-        self._legal = self.environments.episodes.legal()
+        self._observations = self.environments.observations()
+        self._legal = self.environments.action_masks()
+
+    def close(self) -> None:
+        """End the other processes of the environments."""
+        self.environments.close()
 
     def _see(self, raw: Tensor) -> Tensor:
         return self.observation_normalizer.normalize(raw) if self.config.ppo.normalize_observations else raw
@@ -214,7 +220,7 @@ class Trainer:
         left, action = collected.decision_entropy(), collected.only_action()
         if left is None or action is None or left >= self.config.ppo.collapse_entropy:
             return
-        label = self.environments.episodes.actions.label(action)
+        label = self.environments.actions.label(action)
         raise PolicyCollapsed(
             f"`train` has a policy whose {self.decisions // self.update} decisions of update {self.update} were all "
             f"`{label}` with a mean entropy of {left:.2g} nats, wanted at least {self.config.ppo.collapse_entropy:g} "
@@ -226,9 +232,7 @@ class Trainer:
         self, collected: Collected, decisions: Decisions, report: UpdateReport | None, seen: NormalizerStatus
     ) -> UpdateCompleted:
         returns, episodes = collected.returns()
-        counts = Counter(
-            str(self.environments.episodes.actions.actions[int(choice)].operation) for choice in decisions.actions
-        )
+        counts = Counter(str(self.environments.actions.actions[int(choice)].operation) for choice in decisions.actions)
         values = self.policy.value_normalizer
         return UpdateCompleted(
             update=self.update,
