@@ -22,8 +22,8 @@ from benchmarks.evaluation_models import cases
 from benchmarks.evaluation_timing import designed, measured
 from benchmarks.evaluation_workers import two_workers
 
-MORE = 4
-"""Times as many repetitions of what is bound by dispatch or shares nothing."""
+MORE = {"exportable": 1, "eager": 1, "worst": 12}
+"""Times as many repetitions: 4 of what is bound by dispatch, 12 where a hundredth decides."""
 QUICK = ("CNN", "GPT-2 with cache", "tiny MLP", "branches")
 
 
@@ -55,8 +55,8 @@ def run(*, seed: int, quick: bool, only: str) -> dict[str, object]:
         masks = designed(which, seed=seed)
         networks[name] = {"kind": case.kind, "coalitions": which}
         # where little is at stake and a pass is short, the noise of a busy machine decides: look more often
-        more = 1 if quick or case.kind in ("exportable", "eager") else MORE
-        networks[name].update(measured(case, masks, repetitions=more * repetitions, slow_repetitions=more))
+        more = 1 if quick else MORE.get(case.kind, 4)
+        networks[name].update(measured(case, masks, repetitions=more * repetitions, slow_repetitions=min(more, 4)))
         sys.stderr.write(f"{name}: {json.dumps(networks[name])}\n")
     result: dict[str, object] = dict(over_all(networks))
     if not only:
