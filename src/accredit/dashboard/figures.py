@@ -19,6 +19,8 @@ Window = Literal["whole", "recent"]
 MOST_SERIES = 8
 """Lines of one figure: as many as there are colours."""
 _LEVEL = 0.95
+_LIVE = "live/"
+"""The game of those that are part of the network; named in `accredit.growth.hosts`."""
 _UPDATE = Axis(label="PPO update", unit="count")
 
 
@@ -165,7 +167,11 @@ def chosen_output(tally: Tally, selection: Selection) -> str:
     """Return the `game/output` that is looked at; empty where no contribution was estimated yet."""
     if selection.output in tally.outputs:
         return selection.output
-    return next(iter(tally.outputs), "")
+    place, _ = chosen_place(tally, selection)
+    measured = {trace.partition("\0")[0] for trace in place.traces} if place is not None else set()
+    found = [output for output in tally.outputs if output in measured] or list(tally.outputs)
+    # what grafts earn now comes before what insertion would bring
+    return min(found, key=lambda output: not output.startswith(_LIVE), default="")
 
 
 def outcome(tally: Tally) -> Iterator[Figure]:

@@ -108,6 +108,8 @@ class Guard:
         await with_headers({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     def _refusal(self, scope: Scope) -> _Refusal | None:
+        if scope["http_version"] not in ("1.0", "1.1"):
+            return 400, "This page speaks HTTP/1.1.", ()
         headers = scope["headers"]
         hosts = _values(headers, b"host")
         if len(hosts) != 1 or not self.doors.knows(hosts[0].lower()):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -55,6 +57,9 @@ class RunIndex:
             Whether there is more to read at once.
         """
         try:
+            if not stat.S_ISREG(self.path.stat().st_mode):
+                # opening a pipe would wait for whoever writes to it
+                raise IsADirectoryError(errno.EISDIR, "not a file")
             with self.path.open("rb") as file:
                 return self._read(file)
         except OSError as error:

@@ -26,8 +26,8 @@
 
   // ---- what is selected stays in the address, after the #, and so survives a reload
   const wanted = new URLSearchParams(location.hash.slice(1));
-  const remember = () => {
-    for (const [name, control] of Object.entries(controls)) wanted.set(name, control.value);
+  const remember = (name) => {
+    wanted.set(name, controls[name].value);
     history.replaceState(null, "", `#${wanted}`);
   };
   const fill = (select, groups, chosen) => {
@@ -260,9 +260,9 @@
     say("Paused", "");
     listen();
   });
-  for (const control of Object.values(controls)) {
+  for (const [name, control] of Object.entries(controls)) {
     control.addEventListener("change", () => {
-      remember();
+      remember(name);
       ask();
     });
   }

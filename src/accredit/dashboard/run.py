@@ -162,12 +162,14 @@ def _holder(path: Path) -> str:
         with path.open("rb") as file:
             owner: Any = json.loads(file.read(4096))
         process, host = int(owner["pid"]), str(owner["host"])
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, OverflowError):
         return ""
     return f"running (process {process} on {host})" if host != socket.gethostname() or _lives(process) else ""
 
 
 def _lives(process: int) -> bool:
+    if process <= 0:  # would mean a group of processes
+        return False
     try:
         os.kill(process, 0)
     except PermissionError:  # it is somebody else's

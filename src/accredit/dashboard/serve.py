@@ -71,8 +71,9 @@ def watch(
     *,
     on_ready: Callable[[str], None],
     on_progress: Callable[[str, float], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> None:
-    """Serve the page until Ctrl-C or SIGTERM.
+    """Serve the page until Ctrl-C or SIGTERM, or until it is told to stop.
 
     Args:
         runs: what is shown.
@@ -80,6 +81,8 @@ def watch(
         on_ready: called with the address of the page, token included, once it answers.
         on_progress: called with the name of a run and the share of its events that were read, while they are read for
             the first time.
+        should_stop: asked at least once a second; in a thread other than the main one, where no signal arrives, it is
+            the only way to end the page.
 
     Raises:
         InvalidArgument: the port is taken, or the host is no address of this machine.
@@ -108,7 +111,7 @@ def watch(
     url += f"?token={address.token}" if address.token else ""
 
     async def serve() -> None:
-        looking = asyncio.create_task(_look(runs, server, on_progress))
+        looking = asyncio.create_task(_look(runs, server, on_progress, should_stop or (lambda: False)))
         looking.add_done_callback(lambda _: setattr(server, "should_exit", True))  # an error there must be seen
         on_ready(url)
         try:
@@ -139,11 +142,16 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def _look(runs: Sequence[WatchedRun], server: _Server, on_progress: Callable[[str, float], None] | None) -> None:
+async def _look(
+    runs: Sequence[WatchedRun],
+    server: _Server,
+    on_progress: Callable[[str, float], None] | None,
+    should_stop: Callable[[], bool],
+) -> None:
     """Follow the files of all runs and tell browsers of changes."""
     known: list[tuple[int, str]] = []
     told: set[int] = set()
-    while not server.should_exit:
+    while not (server.should_exit or should_stop()):
         is_behind = False
         for at, run in enumerate(runs):
             more = await asyncio.to_thread(run.index.poll)

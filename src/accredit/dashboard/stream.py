@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 _MOST_CLIENTS = 64
 _ALIVE_EVERY_S = 10.0
 _STALLED_AFTER_S = 10.0
+_STREAM = [(b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no")]
 
 
 class Announcer:
@@ -49,6 +50,10 @@ class Announcer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one browser until it leaves, stalls, or the page ends."""
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.start", "status": 200, "headers": _STREAM})
+            await send({"type": "http.response.body", "body": b""})
+            return
         if len(self._clients) >= _MOST_CLIENTS or self._is_closed:
             await send({"type": "http.response.start", "status": 503, "headers": [(b"retry-after", b"10")]})
             await send({"type": "http.response.body", "body": b""})
@@ -70,8 +75,7 @@ class Announcer:
                 await gone
 
     async def _serve(self, send: Send, wake: asyncio.Event, gone: asyncio.Task[None]) -> None:
-        headers = [(b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no")]
-        await _sent(send, {"type": "http.response.start", "status": 200, "headers": headers})
+        await _sent(send, {"type": "http.response.start", "status": 200, "headers": _STREAM})
         await _sent(send, _part(b"retry: 1000\n\n"))
         while not (gone.done() or self._is_closed):
             try:

@@ -46,6 +46,7 @@ _KNOWN = frozenset(
     (
         "RunStarted",
         "UpdateCompleted",
+        "StageChanged",
         "StepCompleted",
         "ContributionsEstimated",
         "HostGrown",
@@ -170,6 +171,8 @@ class Tally:
         self._date(entries["time"])
         origin = entries["origin"]
         match kind:
+            case "StageChanged":
+                self._places(origin)  # an episode begins with the first of its events
             case "StepCompleted":
                 self._step(origin, entries)
             case "ContributionsEstimated":
