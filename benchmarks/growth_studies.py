@@ -1,0 +1,219 @@
+"""Studies of growth: which configurations are trained, and one run of one of them.
+
+A run trains a policy on one seed and then measures it, with or without the baselines, on 64 hosts that nothing else has
+met.  The figures of every host are kept, so that runs of one seed can be compared host by host.
+
+E environments, T steps an episode.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from accredit.cli.settings import quick as quickly
+from accredit.cli.settings import with_settings
+from accredit.errors import PolicyCollapsed, TrainingFailed
+from accredit.telemetry.event import Event, HostGrown, UpdateCompleted
+from accredit.training.config import TrainConfig
+from accredit.training.config_record import to_plain
+from accredit.training.evaluation import LEARNED, Plan, Tuned, compare, measure, tune
+from accredit.training.fixed_network import FixedNetwork
+from accredit.training.task import Task, find_task
+from accredit.training.trainer import Trainer
+
+ROOT = Path(__file__).resolve().parent.parent
+CURVE = ("update", "episode_return", "gain_over_control", "final_log_loss", "explained_variance", "entropy")
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One configuration, trained on every seed."""
+
+    question: str
+    task: str = "digits"
+    settings: tuple[str, ...] = ()
+    """What differs from the defaults, as `accredit grow --set` takes it."""
+    has_baselines: bool = False
+    """Whether the baselines are measured too; else the learned policy alone."""
+    beside: str | None = None
+    """The study whose learned policy it is compared with, seed by seed and host by host."""
+    loses_statistics: bool = False
+    """Whether the run is resumed half way with normalizers that begin anew."""
+
+
+STUDIES = {
+    "digits": Study(question="the frontier on digits", has_baselines=True),
+    "hidden kinds": Study(
+        question="kinds are drawn and cannot be seen: contribution is the only clue",
+        settings=("episode.observe_kinds=false",),
+        has_baselines=True,
+    ),
+    "text": Study(question="the frontier on characters of text, a small transformer", task="text", has_baselines=True),
+    "no control variate": Study(
+        question="the reward without what the ungrown host gains",
+        settings=("episode.reward.control_variate=false",),
+        beside="digits",
+    ),
+    "no observation normalizer": Study(
+        question="observations as they are", settings=("ppo.normalize_observations=false",), beside="digits"
+    ),
+    "no reward normalizer": Study(
+        question="rewards in nats", settings=("ppo.normalize_rewards=false",), beside="digits"
+    ),
+    "value normalizer": Study(
+        question="a critic that learns at unit scale (PopArt)", settings=("ppo.normalize_values=true",), beside="digits"
+    ),
+    "commit rule any": Study(
+        question="commits without proof of a contribution",
+        settings=("episode.commit_rule=any",),
+        has_baselines=True,
+        beside="digits",
+    ),
+    "resume without statistics": Study(
+        question="half way, normalizers begin anew", beside="digits", loses_statistics=True
+    ),
+}
+
+
+def configuration(name: str, seed: int, *, quick: bool) -> TrainConfig:
+    """Return the configuration of one run."""
+    study = STUDIES[name]
+    config = TrainConfig(task=study.task, seed=seed, episode=find_task(study.task).episode)
+    return with_settings(quickly(config) if quick else config, study.settings)
+
+
+def run(job: Record) -> Record:
+    """Train and measure once.
+
+    Args:
+        job: `study`, `seed`, `quick`, and what `tune_once` found where the study has baselines.
+
+    Returns:
+        The job with its configuration, the code's version, the learning curve, and per policy what each host reached.
+    """
+    torch.set_num_threads(1)
+    name, seed = job["study"], job["seed"]
+    study, config = STUDIES[name], configuration(name, seed, quick=job["quick"])
+    task, events, began = find_task(config.task), list[Event](), time.process_time()
+    record = {
+        **{key: job[key] for key in ("kind", "study", "seed", "quick")},
+        "config": to_plain(config),
+        "code": code_version(),
+    }
+    try:
+        trainer = trained(config, events, loses_statistics=study.loses_statistics)
+    except (PolicyCollapsed, TrainingFailed) as failure:  # what a configuration can do to a policy is a result
+        return {**record, "failure": str(failure), "curve": curve(events), "duration_s": time.process_time() - began}
+    training_s = time.process_time() - began
+    found: Record = {}
+    if study.has_baselines:
+        tuned = tuned_from(job["tuning"], task, config)
+        comparison = compare(task, config, trainer.learned, on_event=events.append, tuned=tuned)
+        plain = comparison.to_dict()
+        found = {key: plain[key] for key in ("sizes", "schedule", "calibrated_kinds", "grafts")}
+    else:
+        measure(task, config, LEARNED, trainer.learned, events.append)
+    return {
+        **record,
+        "training_s": training_s,
+        "duration_s": time.process_time() - began,
+        "curve": curve(events),
+        "policies": policies(events),
+        **found,
+    }
+
+
+def tune_once(job: Record) -> Record:
+    """Tune the baselines of a study, on design hosts of one seed; all seeds are compared with them.
+
+    They do not depend on the seed of the policy, and the hosts that they are compared on are others.
+    """
+    torch.set_num_threads(1)
+    config, began = configuration(job["study"], job["seed"], quick=job["quick"]), time.process_time()
+    tuned = tune(find_task(config.task), config)
+    return {
+        **job,
+        "config": to_plain(config),
+        "code": code_version(),
+        "duration_s": time.process_time() - began,
+        "tuned": {
+            "kinds": list(tuned.kinds),
+            "order": list(tuned.plan.order),
+            "plan_kinds": list(tuned.plan.kinds),
+            "learning_rates": {str(network.width): network.config.learning_rate for network in tuned.networks},
+        },
+    }
+
+
+def tuned_from(found: Record, task: Task, config: TrainConfig) -> Tuned:
+    """Return the baselines that `tune_once` found."""
+    return Tuned(
+        kinds=tuple(found["kinds"]),
+        plan=Plan(order=tuple(found["order"]), kinds=tuple(found["plan_kinds"])),
+        networks=tuple(
+            FixedNetwork(
+                task=task.widened(int(width)), width=int(width), config=replace(config.episode, learning_rate=rate)
+            )
+            for width, rate in found["learning_rates"].items()
+        ),
+    )
+
+
+def trained(config: TrainConfig, events: list[Event], *, loses_statistics: bool) -> Trainer:
+    """Train a policy to its end; what a listener needs to keep goes to `events`."""
+
+    def keep(event: Event) -> None:
+        if isinstance(event, UpdateCompleted):
+            events.append(event)
+
+    trainer = Trainer(find_task(config.task), config, on_event=keep)
+    trainer.warm_up()
+    while trainer.update < config.updates:
+        if loses_statistics and trainer.update == config.updates // 2:
+            forget_statistics(trainer)
+        trainer.learn()
+    return trainer
+
+
+def forget_statistics(trainer: Trainer) -> None:
+    """Leave the normalizers as a program finds them that did not put them into its checkpoint."""
+    fresh = Trainer(trainer.environments.episodes.task, trainer.config, on_event=lambda _: None)
+    trainer.observation_normalizer.load_state_dict(fresh.observation_normalizer.state_dict())
+    trainer.reward_normalizer.load_state_dict(fresh.reward_normalizer.state_dict())
+
+
+def curve(events: list[Event]) -> dict[str, list[float | None]]:
+    """Return the learning curve, update by update."""
+    updates = [event for event in events if isinstance(event, UpdateCompleted)]
+    return {name: [getattr(update, name) for update in updates] for name in CURVE}
+
+
+def policies(events: list[Event]) -> dict[str, dict[str, list[float]]]:
+    """Return what every host reached on the test split, per policy, in the order of the hosts."""
+    grown = [event for event in events if isinstance(event, HostGrown)]
+    return {
+        name: {
+            field: [getattr(host, field) for host in grown if host.policy == name]
+            for field in ("host_seed", "log_loss", "accuracy", "parameters")
+        }
+        for name in dict.fromkeys(host.policy for host in grown)
+    }
+
+
+def code_version() -> str:
+    """Return the commit that runs, with a mark where the working tree differs from it."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=9", "--exclude=*"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or "unknown"

@@ -1,0 +1,232 @@
+"""Intervals over seeds, tables and the picture of what the studies of growth found.
+
+A policy was trained once a seed and then met 64 hosts, so that hosts of one seed are not independent draws of "PPO on
+this task": each seed gives one mean over its hosts, and intervals are Student t over these means.  Differences are
+paired host by host before that.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from benchmarks.growth_studies import STUDIES, Record
+
+from accredit.training.comparison import Interval
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+LEVEL = 0.95
+LEARNED = "learned"
+Figures = dict[str, Any]
+
+
+def summarize(records: list[Record]) -> Figures:
+    """Return everything that the finished runs say, with the keys of the benchmark."""
+    by_study: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_study[record["study"]].append(record)
+    studies = {name: study_figures(name, by_study) for name in STUDIES if by_study[name]}
+    results: Figures = {"confidence": LEVEL, "studies": studies}
+    for key, name in (
+        ("learned_minus", "digits"),
+        ("hidden_kinds_learned_minus", "hidden kinds"),
+        ("text_learned_minus", "text"),
+    ):
+        if name in studies:
+            results[key] = studies[name].get("learned_minus", {})
+    return results
+
+
+def study_figures(name: str, by_study: dict[str, list[Record]]) -> Figures:
+    """Return one study: its policies, what learned has over each, and over the learned policy of the study beside."""
+    finished = [record for record in by_study[name] if "failure" not in record]
+    figures: Figures = {
+        "question": STUDIES[name].question,
+        "seeds": [record["seed"] for record in finished],
+        "failures": {str(r["seed"]): r["failure"] for r in by_study[name] if "failure" in r},
+        "code": sorted({record["code"] for record in by_study[name]}),
+        "duration_s": float(np.mean([record["duration_s"] for record in by_study[name]])),
+    }
+    if not finished:
+        return figures
+    names = list(finished[0]["policies"])
+    figures["policies"] = {
+        policy: {
+            field: over_seeds([float(np.mean(record["policies"][policy][field])) for record in finished])
+            for field in ("log_loss", "accuracy", "parameters")
+        }
+        for policy in names
+    }
+    figures["learned_minus"] = {
+        policy: over_seeds([paired(record, LEARNED, record, policy) for record in finished])
+        for policy in names
+        if policy != LEARNED
+    }
+    figures["curve"] = mean_curve(finished)
+    if finished[0].get("sizes"):
+        figures["sizes"] = size_figures(finished)
+    beside = STUDIES[name].beside
+    if beside is not None:
+        others = {record["seed"]: record for record in by_study[beside] if "failure" not in record}
+        pairs = [(record, others[record["seed"]]) for record in finished if record["seed"] in others]
+        if pairs:
+            figures["beside"] = beside
+            figures["minus_beside"] = over_seeds([paired(mine, LEARNED, its, LEARNED) for mine, its in pairs])
+            figures["return_minus_beside"] = return_differences(pairs)
+    return figures
+
+
+def paired(mine: Record, policy: str, its: Record, other: str) -> float:
+    """Return the mean difference of log-loss over hosts that both have grown, in the same order."""
+    first, second = mine["policies"][policy], its["policies"][other]
+    if first["host_seed"] != second["host_seed"]:
+        raise ValueError(f"hosts of {mine['study']} and {its['study']} differ at seed {mine['seed']}; delete the runs.")
+    return float(np.mean(np.subtract(first["log_loss"], second["log_loss"])))
+
+
+def over_seeds(values: list[float]) -> Figures:
+    """Return mean and interval of one number a seed."""
+    interval = Interval.of(values, LEVEL)
+    return {"mean": interval.mean, "lower": interval.lower, "upper": interval.upper, "seeds": interval.count}
+
+
+def mean_curve(records: list[Record]) -> dict[str, list[float]]:
+    """Return the learning curve as a mean over seeds."""
+    return {
+        field: np.mean([np.array(record["curve"][field], dtype=float) for record in records], axis=0).tolist()
+        for field in ("episode_return", "gain_over_control")
+    }
+
+
+def return_differences(pairs: list[tuple[Record, Record]]) -> Figures:
+    """Return differences of episode returns in the second half of training: at once, and as a mean over it."""
+    mine, its = (np.array([pair[side]["curve"]["episode_return"] for pair in pairs], dtype=float) for side in (0, 1))
+    differences, half = mine - its, mine.shape[1] // 2
+    return {
+        "first_update_after_half": over_seeds(differences[:, half].tolist()),
+        "second_half": over_seeds(differences[:, half:].mean(1).tolist()),
+        "last_quarter": over_seeds(differences[:, -max(1, half // 2) :].mean(1).tolist()),
+    }
+
+
+def size_figures(records: list[Record]) -> list[Figures]:
+    """Return the frontier of fixed networks: every size, as a mean over seeds."""
+    rows = []
+    for at, first in enumerate(records[0]["sizes"]):
+        sizes = [record["sizes"][at] for record in records]
+        rows.append(
+            {
+                "width": first["width"],
+                "parameters": first["parameters"],
+                "learning_rates": sorted({size["learning_rate"] for size in sizes}),
+                **{
+                    field: over_seeds([size[field]["mean"] for size in sizes])
+                    for field in ("log_loss", "accuracy", "learned_minus")
+                },
+            }
+        )
+    return rows
+
+
+def page(results: Figures) -> str:
+    """Return the tables as Markdown."""
+    parts = [study_page(name, figures) for name, figures in results["studies"].items()]
+    beside = [figures for figures in results["studies"].values() if "minus_beside" in figures]
+    if beside:
+        rows = [
+            "| study | beside | log-loss minus it | return minus it, second half | seeds |",
+            "|---|---|---|---|---|",
+        ]
+        for name, figures in results["studies"].items():
+            if "minus_beside" in figures:
+                second = figures["return_minus_beside"]["second_half"]
+                rows.append(
+                    f"| {name} | {figures['beside']} | {shown(figures['minus_beside'])} | {shown(second)} "
+                    f"| {figures['minus_beside']['seeds']} |"
+                )
+        parts.append("\n".join(rows))
+    plain = {key: value for key, value in results.items() if key not in KEYS_OF_STUDIES}
+    parts += [f"{key}: {value if not isinstance(value, dict) else shown(value)}" for key, value in plain.items()]
+    return "\n\n".join(parts)
+
+
+KEYS_OF_STUDIES = ("studies", "learned_minus", "hidden_kinds_learned_minus", "text_learned_minus")
+
+
+def study_page(name: str, figures: Figures) -> str:
+    """Return one study as a table."""
+    lines = [
+        f"**{name}** ({figures['question']}; {len(figures['seeds'])} seeds, {figures['duration_s']:.0f} s of processor "
+        f"time each, code {', '.join(figures['code'])})",
+        "",
+        "| policy | log-loss | accuracy | parameters | learned minus it |",
+        "|---|---|---|---|---|",
+    ]
+    for policy, row in figures.get("policies", {}).items():
+        difference = figures["learned_minus"].get(policy)
+        lines.append(
+            f"| {policy} | {row['log_loss']['mean']:.3f} | {row['accuracy']['mean']:.3f} "
+            f"| {row['parameters']['mean']:.0f} | {shown(difference) if difference else ''} |"
+        )
+    lines += [
+        f"| fixed network, {size['width']} wide | {size['log_loss']['mean']:.3f} "
+        f"| {size['accuracy']['mean']:.3f} | {size['parameters']} | {shown(size['learned_minus'])} |"
+        for size in figures.get("sizes", [])
+    ]
+    lines += [f"Seed {seed} failed: {text}" for seed, text in figures["failures"].items()]
+    return "\n".join(lines)
+
+
+def shown(figures: Figures) -> str:
+    """Return mean and half-width, or plain values as they are."""
+    if "mean" not in figures:
+        return str(figures)
+    if figures["lower"] is None:
+        return f"{figures['mean']:+.3f} ± ?"
+    return f"{figures['mean']:+.3f} ± {(figures['upper'] - figures['lower']) / 2:.3f}"
+
+
+def save_picture(results: Figures, beside: Path) -> None:
+    """Draw log-loss and accuracy against parameters, a row a study that has a frontier."""
+    drawn = [(name, figures) for name, figures in results["studies"].items() if "sizes" in figures]
+    if not drawn:
+        return
+    figure, axes = plt.subplots(len(drawn), 2, figsize=(10, 4 * len(drawn)), squeeze=False, layout="constrained")
+    for row, (name, figures) in zip(axes, drawn, strict=True):
+        for axis, field, label in zip(row, ("log_loss", "accuracy"), ("log-loss, nat", "accuracy"), strict=True):
+            sizes = figures["sizes"]
+            axis.errorbar(
+                [size["parameters"] for size in sizes],
+                [size[field]["mean"] for size in sizes],
+                yerr=half_widths([size[field] for size in sizes]),
+                fmt="o-",
+                color="0.6",
+                markersize=4,
+                label="fixed network, every size",
+            )
+            for policy, values in figures["policies"].items():
+                if policy == "fixed large":
+                    continue
+                axis.errorbar(
+                    [values["parameters"]["mean"]],
+                    [values[field]["mean"]],
+                    xerr=half_widths([values["parameters"]]),
+                    yerr=half_widths([values[field]]),
+                    fmt="D" if policy == LEARNED else "s",
+                    markersize=7 if policy == LEARNED else 5,
+                    label=policy,
+                )
+            axis.set(title=f"{name}, test split", xlabel="parameters", ylabel=label, xscale="log")
+            axis.grid(alpha=0.3)
+        row[0].legend(fontsize=8)
+    figure.savefig(beside.with_suffix(".png"), dpi=110)
+    plt.close(figure)
+
+
+def half_widths(intervals: list[Figures]) -> list[float]:
+    return [0.0 if each["lower"] is None else (each["upper"] - each["lower"]) / 2 for each in intervals]
