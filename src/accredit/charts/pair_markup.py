@@ -11,7 +11,8 @@ from accredit.charts.estimates import PairEstimates, short_names
 
 _MOST_NODES, _MOST_LINES, _MOST_ROWS = 24, 60, 40
 _MOST_LEVEL = 12  # nodes whose names stand level beside them
-_MOST_NUMBERS = 9  # rows of a matrix whose cells have room for a number
+_MOST_NUMBERS = 6  # rows of a matrix whose cells have room for a number
+_MOST_NARROW = 16  # players of a figure that is readable at half the width of a page
 _MOST_LISTED = 400  # pairs in the table below
 _LONGEST = 18  # characters of a name beside a node
 _DEPTHS = 5  # shades of either sign
@@ -46,8 +47,9 @@ def pair_figure(chart: PairChart, *, identifier: str) -> str:
     """
     drawn = _network(chart) if chart.kind == "network" else _matrix(chart)
     note = f'<p class="note" dir="auto">{escape(chart.note)}</p>' if chart.note else ""
+    wide = " wide" if len(chart.estimates.players) > _MOST_NARROW else ""
     return (
-        f'<figure class="chart {chart.kind}" aria-labelledby="{identifier}-title">'
+        f'<figure class="chart {chart.kind}{wide}" aria-labelledby="{identifier}-title">'
         f'<figcaption id="{identifier}-title" dir="auto">{escape(chart.title)}</figcaption>'
         f'{drawn}<p class="note">{_explained(chart)}</p>{note}'
         f"<details><summary>The numbers</summary>{_numbers(chart)}</details></figure>"

@@ -11,7 +11,7 @@ from accredit.attribution.result import ShapleyResult
 from accredit.charts import Axis, Chart, PairChart, PairEstimates, Series
 from accredit.errors import MissingValue
 from accredit.report.page import Cell, Column, Group, Interval, Item, Section, Table
-from accredit.report.wording import duration, percent
+from accredit.report.wording import MINUS, duration, percent
 
 _MOST_BARS = 40
 _MOST_POINTS = 400
@@ -30,10 +30,13 @@ def contributions(matrix: CounterfactualMatrix, results: Mapping[str, ShapleyRes
         return _without_shapley(matrix)
     items: list[Item] = []
     for name, result in results.items():
-        items += [_bars(name, result), _parts(name, result), _table(name, result)]
+        items.append(_bars(name, result))
+        if result.stderr_sampling is not None and result.stderr_sampling.any():
+            items.append(_parts(name, result))
+        items.append(_table(name, result))
     first = next(iter(results.values()))
     how = f"Estimator: {first.estimator}, from {first.n_evaluations} coalitions, because {first.reason}."
-    return Section(title="Contributions", paragraphs=(REMOVAL, how), items=tuple(items))
+    return Section(title="Contributions", paragraphs=(REMOVAL, f"{how} {_sources(first)}"), items=tuple(items))
 
 
 def _without_shapley(matrix: CounterfactualMatrix) -> Section:
@@ -100,26 +103,26 @@ def _parts(name: str, result: ShapleyResult) -> Chart:
                 y=tuple(estimates[player].stderr_data for player in drawn),
             ),
         ),
-        note=_sources(result),
+        note="More coalitions shrink the first part, more validation examples the second.",
     )
 
 
 def _sources(result: ShapleyResult) -> str:
-    """What each of both parts is here."""
-    coalitions = "More coalitions shrink the first part, more validation examples the second."
+    """What of the uncertainty is from the draw of coalitions, what from that of examples."""
+    coalitions = "Intervals are from both: which coalitions were drawn, and which validation examples."
     if result.stderr_sampling is None:
-        coalitions = "The estimator gives no error of sampling."
+        coalitions = "The estimator gives no error of the draw of coalitions, so that intervals are unknown."
     elif not result.stderr_sampling.any():
-        coalitions = (
-            "All coalitions were evaluated, so that the first part is 0; more validation examples shrink the other."
-        )
-    examples = "" if result.stderr_data is not None else " Only averages over the examples are known: no second part."
-    return coalitions + examples
+        coalitions = "What is uncertain is the draw of validation examples alone."
+    if result.stderr_data is None:
+        return f"{coalitions} Only averages over the examples are known, so that what their draw does is not."
+    return coalitions
 
 
 def _table(name: str, result: ShapleyResult) -> Table:
     adjusted = result.holm()
     unit, rows = result.output.unit, []
+    between = f"{result.value_all - result.value_none:.6g}".replace("-", MINUS)
     for player in sorted(result.players, key=lambda player: -result[player].contribution):
         estimate = result[player]
         rows.append(
@@ -129,7 +132,7 @@ def _table(name: str, result: ShapleyResult) -> Table:
                 estimate.stderr_sampling,
                 estimate.stderr_data,
                 estimate.spread,
-                adjusted[player],
+                _p_value(adjusted[player]),
             )
         )
     digits = _digits([abs(value) for value in result.contributions.tolist()])
@@ -146,8 +149,12 @@ def _table(name: str, result: ShapleyResult) -> Table:
         rows=tuple(rows),
         note=f"{percent(result.confidence)} Student t intervals, each player alone; p is adjusted for testing all. "
         "Spread is how much the marginal contribution differs from coalition to coalition, which is no uncertainty. "
-        f"Raw values sum to v(all) - v(none) = {result.value_all - result.value_none:.6g} {unit}.",
+        f"Raw values sum to v(all) {MINUS} v(none) = {between} {unit}.",
     )
+
+
+def _p_value(p_value: float | None) -> Cell:
+    return p_value if p_value is None or p_value >= 0.001 else "< 0.001"
 
 
 def interactions(matrix: CounterfactualMatrix) -> Section:

@@ -300,7 +300,7 @@ def _over_training(record: RunRecord) -> Chart | None:
             for slot in slots
         },
         axis=Axis(label="PPO update", unit="count"),
-        quantity=Axis(label=f"mean contribution to {first.output}, positive helps", unit=first.unit),
-        note=f"Mean over {which} of a rollout at which a graft was live. No intervals: the steps of a host "
+        quantity=Axis(label=f"mean contribution to {first.output}", unit=first.unit),
+        note=f"Positive helps. Mean over {which} of a rollout at which a graft was live. No intervals: the steps of a host "
         "depend on each other.",
     )
