@@ -478,3 +478,17 @@ def test_values_come_back_in_the_order_of_the_masks():
     masks = torch.tensor(list(itertools.product([True, False], repeat=4)))[torch.tensor([5, 9, 0, 3, 12, 7, 1])]
     together = value(sharing="loop")(masks)["loss"]
     assert torch.equal(together, torch.cat([value(sharing="loop")(mask[None])["loss"] for mask in masks]))
+
+
+def test_a_target_that_is_written_to_between_passes_is_looked_through_again() -> None:
+    metric, logits, target = log_loss(), torch.zeros(3, 2), torch.tensor([0, 1, 1])
+    metric.measure(logits, target)
+    target[0] = 5
+    with pytest.raises(InvalidArgument, match="`log_loss` got the class 5 for logits of 2 classes"):
+        metric.measure(logits, target)
+    with torch.inference_mode():
+        target = torch.tensor([0, 1, 1])
+        metric.measure(logits, target)
+        target[0] = 5
+        with pytest.raises(InvalidArgument, match="got the class 5"):
+            metric.measure(logits, target)

@@ -10,6 +10,7 @@ Axes: B examples, C classes, T tokens.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -133,6 +134,28 @@ _SMALL = 1 << 20
 """Up to so many numbers float64 costs nothing that matters; a vocabulary times a batch of texts stays in float32."""
 
 
+class _KnownClasses:
+    """The target that was looked through last: it comes back at every pass, and a look costs as much as a small one."""
+
+    def __init__(self) -> None:
+        self._last: tuple[weakref.ref[Tensor], int, int] | None = None
+
+    def are(self, target: Tensor, n_classes: int) -> bool:
+        """Whether this very target, as it is, was found to hold classes below `n_classes` only."""
+        last = self._last
+        # torch does not count what is written to a tensor of inference mode
+        if last is None or last[0]() is not target or target.is_inference():
+            return False
+        return last[1:] == (target._version, n_classes)
+
+    def note(self, target: Tensor, n_classes: int) -> None:
+        """Remember that it was; at once, so that threads may ask."""
+        self._last = None if target.is_inference() else (weakref.ref(target), target._version, n_classes)
+
+
+_known = _KnownClasses()
+
+
 def _wanted(target: Any, metric: str) -> Tensor:
     """The target, which must be there."""
     if not isinstance(target, Tensor):
@@ -163,9 +186,11 @@ def _classes(target: Any, logits: Tensor, metric: str, *, ignore: int = -100) ->
             f"{tuple(logits.shape)}, wanted indices of classes of shape {tuple(logits.shape[:-1])}; give such targets, "
             "or a Metric with a function of your own."
         )
-    # one look at the ends in the usual case, for this is asked at every pass
+    if _known.are(wanted, logits.shape[-1]):
+        return wanted.long()
     low, high = torch.aminmax(wanted) if wanted.numel() else (0, 0)
     if int(low) >= 0 and int(high) < logits.shape[-1]:
+        _known.note(wanted, logits.shape[-1])
         return wanted.long()
     unknown = wanted[(wanted != ignore) & ((wanted < 0) | (wanted >= logits.shape[-1]))]
     if unknown.numel():

@@ -209,7 +209,7 @@ class ModelValue(PreparedEvaluation):
     def _measured(self, metric: Metric, output: Any, target: Any, coalition: Weights) -> Tensor | Weighted:
         """One metric of one output, checked."""
         value = metric.measure(output, target)
-        fault = _fault(value, len(target) if isinstance(target, Tensor) and target.dim() else None)
+        fault = _fault(value, target.shape[0] if isinstance(target, Tensor) and target.dim() else None)
         if fault:
             on = coalition_names(self.switchable.players, np.array(coalition) > 0)
             raise EvaluationError(f"metric {metric.output.name!r} returned {fault[0]} for {on}, wanted {fault[1]}.")
@@ -248,7 +248,7 @@ def _fault(value: object, n_examples: int | None) -> tuple[str, str] | None:
     if numerator.dim() != 1 or (isinstance(value, Weighted) and value.weight.shape != numerator.shape):
         wanted = "one number per example of the batch; reduce over everything but the examples"
         return f"the shape {tuple(numerator.shape)}", wanted
-    if n_examples is not None and len(numerator) != n_examples:
+    if n_examples is not None and numerator.shape[0] != n_examples:
         return f"{len(numerator)} numbers", f"{n_examples}, one per example of the batch; measure every example"
     return None
 
@@ -275,13 +275,13 @@ class _Measurements:
             elif isinstance(each, Weighted) or self._weighted[output]:
                 self._check_weight(output, each)
             row = self._rows[output][at]
-            if len(numerator) != len(row):
+            if numerator.shape != row.shape:
                 # a copy would spread a single number over all examples
                 raise EvaluationError(
                     f"metric {output + 1} of {self.n_outputs} returned {len(numerator)} numbers, wanted {len(row)} as "
                     "for the coalition before; measure every example under every coalition."
                 )
-            row.copy_(numerator.detach())
+            row.copy_(numerator.detach() if numerator.requires_grad else numerator)
 
     def _open(self, output: int, first: Tensor | Weighted) -> None:
         """Make room for a batch."""
