@@ -157,7 +157,7 @@ def append(folder: Path, events: Iterator[Event]) -> None:
 
 
 @contextmanager
-def served(*folders: Path, host: str = "127.0.0.1", token: str | None = None) -> Iterator[str]:
+def served(*folders: Path, port: int = 0, token: str | None = None) -> Iterator[str]:
     """Serve the page in a thread; the address, token included, is given."""
     runs = [WatchedRun(folder, folder.name) for folder in folders]
     ready, stop, urls = threading.Event(), threading.Event(), []
@@ -166,7 +166,7 @@ def served(*folders: Path, host: str = "127.0.0.1", token: str | None = None) ->
         urls.append(url)
         ready.set()
 
-    address = Address(host=host, port=0, token=token)
+    address = Address(port=port, token=token)
     thread = threading.Thread(
         target=watch, args=(runs, address), kwargs={"on_ready": on_ready, "should_stop": stop.is_set}
     )
