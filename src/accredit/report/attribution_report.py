@@ -8,8 +8,9 @@ from pathlib import Path
 from accredit.attribution.config import CounterfactualConfig, config_record
 from accredit.attribution.matrix import CounterfactualMatrix, shapley_where_known
 from accredit.attribution.result import ShapleyResult
+from accredit.report.attribution_contributions import contributions
 from accredit.report.attribution_record import REPORT, AttributionRecord, read_attribution
-from accredit.report.attribution_sections import contributions, cost, indices, interactions, values
+from accredit.report.attribution_sections import cost, indices, interactions, values
 from accredit.report.page import Column, KeyFigure, ReportPage, Section, Table
 from accredit.report.wording import duration, signed
 from accredit.report.write import write_report

@@ -1,8 +1,8 @@
-"""The parts of the report of an attribution: contributions, interactions, other indices, values, cost."""
+"""Interactions, other indices, values and cost of an attribution."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from accredit.attribution.estimate import Estimate
 from accredit.attribution.matrix import CounterfactualMatrix
@@ -10,151 +10,14 @@ from accredit.attribution.output import Output
 from accredit.attribution.result import ShapleyResult
 from accredit.charts import Axis, Chart, PairChart, PairEstimates, Series
 from accredit.errors import MissingValue
-from accredit.report.page import Cell, Column, Group, Interval, Item, Section, Table
-from accredit.report.wording import MINUS, duration, percent
+from accredit.report.attribution_contributions import digits_of, interval_of
+from accredit.report.page import Cell, Column, Group, Item, Section, Table
+from accredit.report.wording import duration, percent
 
-_MOST_BARS = 40
 _MOST_POINTS = 400
 _MOST_FAILURES = 20
 _MOST_OUTPUTS = 4
 """Outputs whose interactions are drawn; the first is the one that orders everything."""
-REMOVAL = (
-    "Positive helps. A contribution is what the part earns in this model as trained, averaged over the orders of "
-    "adding parts: the cost of removing it from a model that has adapted to it, not the effect of training with it."
-)
-
-
-def contributions(matrix: CounterfactualMatrix, results: Mapping[str, ShapleyResult]) -> Section:
-    """Return Shapley values of every output with both parts of their uncertainty, or else leave-one-out."""
-    if not results:
-        return _without_shapley(matrix)
-    items: list[Item] = []
-    for name, result in results.items():
-        items.append(_bars(name, result))
-        if result.stderr_sampling is not None and result.stderr_sampling.any():
-            items.append(_parts(name, result))
-        items.append(_table(name, result))
-    first = next(iter(results.values()))
-    how = f"Estimator: {first.estimator}, from {first.n_evaluations} coalitions, because {first.reason}."
-    return Section(title="Contributions", paragraphs=(REMOVAL, f"{how} {_sources(first)}"), items=tuple(items))
-
-
-def _without_shapley(matrix: CounterfactualMatrix) -> Section:
-    items: list[Item] = []
-    said = [REMOVAL]
-    for output in matrix.config.outputs:
-        try:
-            removed = matrix.leave_one_out(output.name)
-        except MissingValue as error:
-            said.append(f"{output.name}: {error}")
-            continue
-        estimates = {player: removed[player] for player in matrix.players}
-        items.append(_estimates(f"Cost of leaving one out: {output.name}", output, estimates, matrix.config.confidence))
-    return Section(title="Contributions", paragraphs=tuple(said), items=tuple(items))
-
-
-def _bars(name: str, result: ShapleyResult) -> Chart:
-    estimates = {player: result[player] for player in result.players}
-    return _estimates(f"Contributions to {name}", result.output, estimates, result.confidence)
-
-
-def _estimates(title: str, output: Output, estimates: Mapping[str, Estimate], level: float) -> Chart:
-    """A bar per player with its interval, the largest contribution on top."""
-    drawn = _largest(estimates)
-    ends = [_interval(estimates[player], output, level) for player in drawn]
-    omitted = len(estimates) - len(drawn)
-    rest = f" {omitted} smaller ones are in the table alone." if omitted else ""
-    return Chart(
-        title=title,
-        kind="bar",
-        x=Axis(label="player", unit=None),
-        y=Axis(label=f"contribution to {output.name}, positive helps", unit=output.unit),
-        series=(
-            Series(
-                name="contribution",
-                x=tuple(drawn),
-                y=tuple(each.value for each in ends),
-                lower=tuple(each.lower for each in ends),
-                upper=tuple(each.upper for each in ends),
-            ),
-        ),
-        note=f"Error bars: {percent(level)} intervals, each player alone.{rest}",
-    )
-
-
-def _parts(name: str, result: ShapleyResult) -> Chart:
-    """Standard errors from both sources, side by side."""
-    estimates = {player: result[player] for player in result.players}
-    drawn = _largest(estimates)
-    return Chart(
-        title=f"Where the uncertainty about {name} comes from",
-        kind="bar",
-        x=Axis(label="player", unit=None),
-        y=Axis(label="standard error", unit=result.output.unit),
-        series=(
-            Series(
-                name="which coalitions were drawn",
-                x=tuple(drawn),
-                y=tuple(estimates[player].stderr_sampling for player in drawn),
-            ),
-            Series(
-                name="which examples were drawn",
-                x=tuple(drawn),
-                y=tuple(estimates[player].stderr_data for player in drawn),
-            ),
-        ),
-        note="More coalitions shrink the first part, more validation examples the second.",
-    )
-
-
-def _sources(result: ShapleyResult) -> str:
-    """What of the uncertainty is from the draw of coalitions, what from that of examples."""
-    coalitions = "Intervals are from both: which coalitions were drawn, and which validation examples."
-    if result.stderr_sampling is None:
-        coalitions = "The estimator gives no error of the draw of coalitions, so that intervals are unknown."
-    elif not result.stderr_sampling.any():
-        coalitions = "What is uncertain is the draw of validation examples alone."
-    if result.stderr_data is None:
-        return f"{coalitions} Only averages over the examples are known, so that what their draw does is not."
-    return coalitions
-
-
-def _table(name: str, result: ShapleyResult) -> Table:
-    adjusted = result.holm()
-    unit, rows = result.output.unit, []
-    between = f"{result.value_all - result.value_none:.6g}".replace("-", MINUS)
-    for player in sorted(result.players, key=lambda player: -result[player].contribution):
-        estimate = result[player]
-        rows.append(
-            (
-                player,
-                _interval(estimate, result.output, result.confidence),
-                estimate.stderr_sampling,
-                estimate.stderr_data,
-                estimate.spread,
-                _p_value(adjusted[player]),
-            )
-        )
-    digits = _digits([abs(value) for value in result.contributions.tolist()])
-    return Table(
-        title=f"Shapley values of {name}",
-        columns=(
-            Column(name="player"),
-            Column(name="contribution", unit=unit, digits=digits),
-            Column(name="stderr, coalitions", unit=unit, digits=digits + 1),
-            Column(name="stderr, examples", unit=unit, digits=digits + 1),
-            Column(name="spread", unit=unit, digits=digits),
-            Column(name="p, Holm", unit="share", digits=3),
-        ),
-        rows=tuple(rows),
-        note=f"{percent(result.confidence)} Student t intervals, each player alone; p is adjusted for testing all. "
-        "Spread is how much the marginal contribution differs from coalition to coalition, which is no uncertainty. "
-        f"Raw values sum to v(all) {MINUS} v(none) = {between} {unit}.",
-    )
-
-
-def _p_value(p_value: float | None) -> Cell:
-    return p_value if p_value is None or p_value >= 0.001 else "< 0.001"
 
 
 def interactions(matrix: CounterfactualMatrix) -> Section:
@@ -206,9 +69,9 @@ def _indices(matrix: CounterfactualMatrix, output: Output, result: ShapleyResult
         except MissingValue:
             columns[name] = None
     known = [estimates for estimates in columns.values() if estimates is not None]
-    digits = _digits([abs(estimate.value) for estimates in known for estimate in estimates.values()])
+    digits = digits_of([abs(estimate.value) for estimates in known for estimate in estimates.values()])
     rows: list[tuple[Cell, ...]] = [
-        (player, *(None if each is None else _interval(each[player], output, level) for each in columns.values()))
+        (player, *(None if each is None else interval_of(each[player], output, level) for each in columns.values()))
         for player in matrix.players
     ]
     return Table(
@@ -265,27 +128,3 @@ def cost(matrix: CounterfactualMatrix, sharing: object) -> Section:
         rows.append(("most memory for parts kept", f"{kept / 1e6:.1f} MB" if isinstance(kept, int) else "unknown"))
     table = Table(title="Cost", columns=(Column(name="what"), Column(name="how much")), rows=tuple(rows))
     return Section(title="Cost", items=(table,))
-
-
-def _interval(estimate: Estimate, output: Output, level: float) -> Interval:
-    """The contribution with its interval, positive helps."""
-    ends = estimate.interval(level)
-    if ends is None:
-        return Interval(value=estimate.contribution, lower=None, upper=None)
-    lower, upper = ends if output.higher_is_better else (-ends[1], -ends[0])
-    return Interval(value=estimate.contribution, lower=lower, upper=upper)
-
-
-def _largest(estimates: Mapping[str, Estimate]) -> list[str]:
-    """The players with the largest contributions of either sign, by falling contribution."""
-    kept = sorted(estimates, key=lambda player: -abs(estimates[player].value))[:_MOST_BARS]
-    return sorted(kept, key=lambda player: -estimates[player].contribution)
-
-
-def _digits(sizes: Sequence[float]) -> int:
-    """Places that show three digits of the largest."""
-    largest = max(sizes, default=0.0)
-    places = 3
-    while 0 < largest < 0.1 and places < 9:
-        largest, places = largest * 10, places + 1
-    return places if largest < 100 else 1
