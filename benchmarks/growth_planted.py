@@ -128,7 +128,10 @@ def measure(hosts: Hosts, data: list[Splits], *, players: Players) -> Game:
         shapley = matrix.shapley(LOG_LOSS.name)
         columns["contributions"].append(shapley.contributions)
         columns["is_significant"].append([shapley[name].is_significant(LEVEL) for name in TASK.slot_names])
-        columns["is_positive"].append(creditor.measure(outcome, 0, slots, origin).is_positive)
+        credit = creditor.measure(
+            hosts, [run], splits.reward, players=players, plays=np.ones((1, len(ORDER)), dtype=bool), origins=[origin]
+        )
+        columns["is_positive"].append(credit.is_positive[0])
         pair = matrix.interactions(LOG_LOSS.name)[TASK.slot_names[3], TASK.slot_names[4]]
         columns["twins_interact"].append(pair.value)
         columns["moved"].append(mirror_moves(outcome.log_loss[0]))

@@ -3,17 +3,30 @@
 S slots, R hosts, C coalitions, B examples.
 """
 
+import dataclasses
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
-from training_toys import KIND, SHORT, TOY
+from training_toys import KIND, SHORT, TOY, same
 
+from accredit.attribution import CounterfactualConfig, CounterfactualEngine
+from accredit.attribution.coalition import factorial_masks
+from accredit.errors import EvaluationError, InvalidArgument
+from accredit.growth.architectures import mlp_layers
 from accredit.growth.hosts import HostEvaluation, Players
-from accredit.growth.stage import Stage
+from accredit.growth.looped import LoopedHosts
+from accredit.growth.metric import Score
+from accredit.growth.stacked import StackedHosts
+from accredit.growth.stage import Operation, Stage
 from accredit.telemetry import CoalitionsEvaluated, ContributionsEstimated, Event, Origin
 from accredit.training.baselines import RandomPolicy
-from accredit.training.credit import Creditor
+from accredit.training.credit import ACCURACY, LOG_LOSS, AttributionConfig, Cadence, Credit, Creditor
+from accredit.training.credit_tables import events_of_row, exact_table
+from accredit.training.data import Examples
 from accredit.training.environment import GrowthVectorEnv
+from accredit.training.proof import CommitRule
 from accredit.training.task import DIGITS
 
 ORIGIN = Origin(environment="host", episode=2, step=5, game="live")
@@ -36,31 +49,55 @@ def evaluation() -> HostEvaluation:
     )
 
 
+class Recorded:
+    """Two hosts whose values were written down; every way of asking reads from the same table."""
+
+    def evaluate(self, rows, inputs, labels, *, players):
+        del inputs, labels, players
+        told = evaluation()
+        chosen = list(rows)
+        return HostEvaluation(slots=(0, 2), log_loss=told.log_loss[chosen], is_correct=told.is_correct[chosen])
+
+    def evaluate_coalitions(self, row, masks, inputs, labels, *, players):
+        del inputs, labels, players
+        at = masks[:, 0].long() + 2 * masks[:, 2].long()
+        return Score(log_loss=evaluation().log_loss[row, at], is_correct=evaluation().is_correct[row, at])
+
+
+def credit_of(row: int, **arguments) -> Credit:
+    creditor = Creditor(TOY.slot_names, **({"confidence": 0.95} | arguments))
+    plays = np.array([[True, False, True]])
+    return creditor.measure(Recorded(), [row], TOY.splits.reward, players=Players.LIVE, plays=plays, origins=[ORIGIN])
+
+
 def test_contributions_of_a_game_with_an_interaction_equal_the_values_by_hand():
     """[R4] [R38] phi_1 = ((.8 - 1) + (.7 - .6)) / 2 = -.05 and phi_2 = ((.6 - 1) + (.7 - .8)) / 2 = -.25 in nats."""
-    credit = Creditor(TOY.slot_names, confidence=0.95).measure(evaluation(), 1, (0, 2), ORIGIN)
-    assert credit.values[0, [0, 2]].tolist() == pytest.approx([0.05, 0.25], abs=1e-6)
-    assert credit.values[1, [0, 2]].tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
-    assert credit.values[2, [0, 2]].tolist() == pytest.approx([1.0, 0.0], abs=1e-6)
-    assert np.isnan(credit.values[:, 1]).all(), "a slot without a player is unknown, not 0"
-    assert not credit.is_positive[1]
+    credit = credit_of(1)
+    assert credit.values[0, 0, [0, 2]].tolist() == pytest.approx([0.05, 0.25], abs=1e-6)
+    assert credit.values[1, 0, [0, 2]].tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
+    assert credit.values[2, 0, [0, 2]].tolist() == pytest.approx([1.0, 0.0], abs=1e-6)
+    assert np.isnan(credit.values[:, 0, 1]).all(), "a slot without a player is unknown, not 0"
+    assert credit.is_known.tolist() == [[True, False, True]]
+    assert not credit.is_positive[0, 1]
 
 
 def test_the_error_of_a_contribution_is_that_of_paired_examples():
     """[R7] phi per example = -.05 (1 + e) and -.25 (1 + e); the standard error of their mean, by hand."""
-    credit = Creditor(TOY.slot_names, confidence=0.95).measure(evaluation(), 0, (0, 2), ORIGIN)
+    credit = credit_of(0)
     spread = np.std([-0.3, -0.1, 0.1, 0.3], ddof=1) / 2
-    assert credit.values[1, [0, 2]].tolist() == pytest.approx([0.05 * spread, 0.25 * spread], rel=1e-5)
-    assert credit.is_positive[[0, 2]].all()
+    assert credit.values[1, 0, [0, 2]].tolist() == pytest.approx([0.05 * spread, 0.25 * spread], rel=1e-5)
+    assert credit.is_positive[0, [0, 2]].all()
     # Student t with 3 degrees of freedom at 99.9 % is 12.9, and the estimate is 7.7 errors away from 0
-    strict = Creditor(TOY.slot_names, confidence=0.999).measure(evaluation(), 0, (0, 2), ORIGIN)
-    assert not strict.is_positive[[0, 2]].any()
+    assert not credit_of(0, confidence=0.999).is_positive[0, [0, 2]].any()
+    # p = .0045 at 7.7 errors: Holm asks for twice that of the first of two
+    assert credit_of(0, confidence=0.993).is_positive[0, [0, 2]].all()
+    assert not credit_of(0, confidence=0.993, rule=CommitRule.SIGNIFICANT_HOLM).is_positive.any()
 
 
 def test_events_carry_origin_and_the_whole_game():
     """[R13] [R32] Coalitions as evaluated, raw values that sum to v(all) - v(none)."""
     events: list[Event] = []
-    Creditor(TOY.slot_names, confidence=0.95, on_event=events.append).measure(evaluation(), 1, (0, 2), ORIGIN)
+    credit_of(1, on_event=events.append)
     game = [event for event in events if isinstance(event, CoalitionsEvaluated)]
     values: dict[str, float] = {}
     for event in game:
@@ -73,6 +110,184 @@ def test_events_carry_origin_and_the_whole_game():
     assert estimated["log_loss"].contributions == pytest.approx((0.05, 0.25), abs=1e-6)
     assert (estimated["log_loss"].value_none, estimated["log_loss"].value_all) == pytest.approx((1.0, 0.7), abs=1e-6)
     assert all(event.origin == ORIGIN for event in events)
+
+
+@pytest.mark.parametrize("players", [1, 2, 3, 5])
+def test_many_tables_at_once_equal_the_engine_host_by_host_bit_for_bit(players: int):
+    """[R2] [R32] Values, errors and events of random tables; one row alone gives the same bits as among four."""
+    generator = np.random.default_rng(players)
+    examples = generator.normal(size=(2, 4, 2**players, 30))
+    names, masks = tuple(f"slot{at}" for at in range(players)), factorial_masks(players)
+    outputs = (LOG_LOSS, ACCURACY)
+    tables = tuple(exact_table(output, table) for output, table in zip(outputs, examples, strict=True))
+    config = CounterfactualConfig(strategy="full_factorial", outputs=outputs, confidence=0.9)
+    for row in range(4):
+
+        def value(asked: torch.Tensor, row: int = row) -> dict[str, torch.Tensor]:
+            at = [masks.tolist().index(mask) for mask in asked.tolist()]
+            return {output.name: torch.from_numpy(examples[k, row, at]) for k, output in enumerate(outputs)}
+
+        events: list[Event] = []
+        engine = CounterfactualEngine(config, on_event=events.append)
+        matrix = engine.compute_matrix(names, value, origin=ORIGIN)
+        for table, output in zip(tables, outputs, strict=True):
+            result = matrix.shapley(output.name)
+            assert np.array_equal(table.values[row], result.value)
+            assert np.array_equal(table.stderr[row], result.stderr)
+            assert table.degrees_of_freedom == result.data_degrees_of_freedom
+        assert events_of_row(tables, row, players=names, origin=ORIGIN, level=0.9) == events
+    alone = exact_table(LOG_LOSS, examples[0, 2:3])
+    assert np.array_equal(alone.values[0], tables[0].values[2])
+    assert np.array_equal(alone.stderr[0], tables[0].stderr[2])
+
+
+def test_the_error_of_a_single_example_is_unknown_and_proves_nothing():
+    """[R6] NaN in the table, null in the event."""
+    table = exact_table(LOG_LOSS, np.array([[[2.0], [1.0]]]))
+    assert np.isnan(table.stderr).all()
+    estimated = events_of_row((table,), 0, players=("input",), origin=ORIGIN, level=0.95)[1]
+    assert (estimated.values, estimated.stderr, estimated.lower) == ((-1.0,), (None,), (None,))
+    hosts = grown_hosts(1)
+    one = Examples(inputs=TOY.splits.reward.inputs[:1], labels=TOY.splits.reward.labels[:1])
+    credit = Creditor(TOY.slot_names, confidence=0.95).measure(
+        hosts, [0], one, players=Players.CANDIDATES, plays=np.ones((1, 3), dtype=bool), origins=[ORIGIN]
+    )
+    assert credit.is_known.all()
+    assert np.isnan(credit.values[1]).all()
+    assert not credit.is_positive.any()
+
+
+def grown_hosts(count: int, *, stage: Stage = Stage.TRAINING, make=StackedHosts) -> StackedHosts:
+    """Return toy hosts with a trained mlp in every slot."""
+    hosts = TOY.looped_hosts(count, learning_rate=1e-2) if make is not StackedHosts else None
+    hosts = hosts or TOY.make_hosts(count, learning_rate=1e-2)
+    stages, alphas = np.full((count, 3), Stage.TRAINING, dtype=np.int64), np.zeros((count, 3))
+    for row in range(count):
+        hosts.reset(row, TOY.build_host(row))
+        for slot in range(3):
+            hosts.graft(row, slot, KIND["mlp"], seed=slot)
+    hosts.set_stages(stages, alphas)
+    train = TOY.splits.train
+    for at in range(0, 120, 20):
+        x, y = train.inputs[at : at + 20], train.labels[at : at + 20]
+        hosts.train(x.expand(count, *x.shape), y.expand(count, *y.shape))
+    if stage != Stage.TRAINING:
+        hosts.set_stages(np.full_like(stages, stage), np.full_like(alphas, 0.5))
+    return hosts
+
+
+@pytest.mark.parametrize("make", [StackedHosts, LoopedHosts])
+@pytest.mark.parametrize(("players", "stage"), [(Players.CANDIDATES, Stage.TRAINING), (Players.LIVE, Stage.BLENDING)])
+def test_coalitions_one_by_one_equal_those_of_the_shared_pass(make, players: Players, stage: Stage):
+    """[R10] For both kinds of hosts and both games, to rounding; nothing about the hosts moves."""
+    hosts, reward = grown_hosts(2, stage=stage, make=make), TOY.splits.reward
+    before = hosts.state_dict()
+    shared = hosts.evaluate([0, 1], reward.inputs, reward.labels, players=players)
+    masks = torch.from_numpy((np.arange(8)[:, None] >> np.arange(3) & 1).astype(bool))
+    for row in range(2):
+        apart = hosts.evaluate_coalitions(row, masks, reward.inputs, reward.labels, players=players)
+        assert torch.allclose(apart.log_loss, shared.log_loss[row], atol=1e-5)
+        assert torch.equal(apart.is_correct, shared.is_correct[row])
+    assert float((shared.log_loss[0, 0] - shared.log_loss[0, 7]).abs().max()) > 0.01
+    assert same(hosts.state_dict(), before)
+
+
+MANY = dataclasses.replace(TOY, name="many", layers=partial(mlp_layers, (8, 6, 3), slots_before=(0, 0, 0, 0, 1, 1, 1)))
+"""Seven slots: 128 coalitions, twice what fits the default budget."""
+
+
+def many_hosts(plays: np.ndarray) -> StackedHosts:
+    """Return hosts with a candidate wherever one plays, [R, 7]."""
+    hosts = MANY.make_hosts(len(plays), learning_rate=1e-2)
+    for row, slot in np.argwhere(plays).tolist():
+        if slot == np.flatnonzero(plays[row])[0]:
+            hosts.reset(row, MANY.build_host(row))
+        hosts.graft(row, slot, KIND["dropper" if slot == 3 else "affine"], seed=slot)
+    hosts.set_stages(np.where(plays, Stage.TRAINING, Stage.EMPTY), np.zeros(plays.shape))
+    return hosts
+
+
+def test_hosts_with_different_players_are_measured_as_each_alone():
+    """[R10] The union of their players is beyond the budget, so that they are evaluated in parts."""
+    plays = np.zeros((4, 7), dtype=bool)
+    for row, slots in enumerate(((0, 3), (3, 4, 5), (1, 2, 6), (0, 3))):
+        plays[row, list(slots)] = True
+    hosts, creditor = many_hosts(plays), Creditor(MANY.slot_names, confidence=0.95)
+    arguments = {"examples": MANY.splits.reward, "players": Players.CANDIDATES}
+    together = creditor.measure(hosts, range(4), plays=plays, origins=[ORIGIN] * 4, **arguments)
+    assert np.array_equal(together.is_known, plays)
+    for row in range(4):
+        alone = creditor.measure(hosts, [row], plays=plays[[row]], origins=[ORIGIN], **arguments)
+        assert np.allclose(together.values[:, row], alone.values[:, 0], atol=1e-6, equal_nan=True)
+
+
+def test_more_players_than_the_budget_has_coalitions_for_are_sampled_within_it():
+    """[R9] [R10] Exactly 64 coalitions told, none and all among them; the same at every call; efficiency; the exact
+    values of the complete table lie within six standard errors; the planted harm is negative.
+    """
+    plays, events = np.ones((1, 7), dtype=bool), []
+    hosts, reward = many_hosts(plays), MANY.splits.reward
+    creditor = Creditor(MANY.slot_names, confidence=0.95, on_event=events.append)
+    arguments = {"players": Players.CANDIDATES, "plays": plays, "origins": [ORIGIN]}
+    credit, again = (creditor.measure(hosts, [0], reward, **arguments) for _ in range(2))
+    assert np.array_equal(credit.values, again.values)
+    told = [coalition for event in events if isinstance(event, CoalitionsEvaluated) for coalition in event.coalitions]
+    assert len(told) == 2 * 64 == 2 * len(set(told))
+    assert {"0" * 7, "1" * 7} <= set(told)
+    estimated = next(event for event in events if isinstance(event, ContributionsEstimated))
+    assert (estimated.estimator, estimated.n_evaluations) == ("pair_process", 64)
+    assert sum(estimated.values) == pytest.approx(estimated.value_all - estimated.value_none, abs=1e-6)
+    whole = dataclasses.replace(creditor.attribution, max_evaluations=128)
+    exact = Creditor(MANY.slot_names, confidence=0.95, attribution=whole).measure(hosts, [0], reward, **arguments)
+    error = credit.values[0] - exact.values[0]
+    assert (np.abs(error) < 6 * credit.values[1] + 1e-9).all()
+    assert credit.values[0, 0, 3] < 0
+    assert not credit.is_positive[0, 3]
+
+
+def test_a_host_that_is_not_finite_has_no_credit_and_leaves_others_theirs():
+    """[R25] [R5] In a table, and where coalitions are sampled."""
+    for plays in (np.ones((2, 7), dtype=bool), np.eye(7, dtype=bool)[:2]):
+        sound, sick = many_hosts(plays), many_hosts(plays)
+        sick.weights[1] = torch.nan
+        creditor = Creditor(MANY.slot_names, confidence=0.95)
+        arguments = {"players": Players.CANDIDATES, "plays": plays, "origins": [ORIGIN] * 2}
+        healthy, ill = (creditor.measure(hosts, [0, 1], MANY.splits.reward, **arguments) for hosts in (sound, sick))
+        assert np.array_equal(healthy.values[:, 0], ill.values[:, 0], equal_nan=True)
+        assert np.array_equal(healthy.is_known, plays)
+        assert not ill.is_known[1].any()
+        assert not ill.is_positive[1].any()
+
+
+def test_an_error_in_the_evaluation_is_no_unknown_contribution():
+    """[R11] It comes out with its coalition."""
+
+    class Broken(Recorded):
+        def evaluate_coalitions(self, row, masks, inputs, labels, *, players):
+            raise ZeroDivisionError("broken")
+
+    creditor = Creditor(MANY.slot_names, confidence=0.95)
+    with pytest.raises(EvaluationError, match=r"`value_function` failed for .* broken"):
+        creditor.measure(
+            Broken(), [0], MANY.splits.reward, players=Players.LIVE, plays=np.ones((1, 7), dtype=bool), origins=[ORIGIN]
+        )
+
+
+def test_episodes_with_many_slots_go_on_under_the_budget():
+    """[R9] Every slot of two hosts filled and blended; no matrix beyond 16 coalitions."""
+    config = dataclasses.replace(SHORT, steps=18, attribution=AttributionConfig(max_evaluations=16))
+    events: list[Event] = []
+    env = GrowthVectorEnv(2, task=MANY, config=config, on_event=events.append)
+    env.reset(seed=0)
+    table = env.episodes.actions
+    for slot in range(7):
+        env.step(np.full(2, table.find(Operation.GRAFT, slot, KIND["affine"])))
+    for slot in range(7):
+        env.step(np.full(2, table.find(Operation.BLEND, slot)))
+    sizes = [len(event.coalitions) for event in events if isinstance(event, CoalitionsEvaluated)]
+    assert max(sizes) == 16
+    assert max(len(event.players) for event in events if isinstance(event, ContributionsEstimated)) == 7
+    assert env.observation_space.contains(env.episodes.observations())
 
 
 def test_raw_values_of_an_episode_sum_to_what_all_grafts_bring_and_carry_where_they_belong():
@@ -111,8 +326,69 @@ def test_the_planted_harm_is_significantly_negative_as_a_candidate_and_a_trained
         hosts.train(train.inputs[chosen], train.labels[chosen])
     outcome = hosts.evaluate(range(10), reward.inputs, reward.labels, players=Players.CANDIDATES)
     creditor = Creditor(DIGITS.slot_names, confidence=0.95)
+    credit = creditor.measure(
+        hosts, range(10), reward, players=Players.CANDIDATES, plays=stages == Stage.TRAINING, origins=[ORIGIN] * 10
+    )
     for row in range(10):
         estimate = creditor.matrix(outcome, row, (0,), ORIGIN).shapley("log_loss")["input"]
         assert estimate.is_significant(0.95)
         assert (estimate.contribution < 0) == (row < 5)
-        assert bool(creditor.measure(outcome, row, (0,), ORIGIN).is_positive[0]) == (row >= 5)
+        assert bool(credit.is_positive[row, 0]) == (row >= 5)
+        assert credit.values[0, row, 0] == pytest.approx(estimate.contribution, abs=1e-12)
+
+
+@pytest.mark.parametrize("wrong", [{"examples_between": -1}, {"max_evaluations": 15}, {"seed": -1}])
+def test_impossible_budgets_are_refused(wrong: dict[str, int]):
+    """[R37]"""
+    with pytest.raises(
+        InvalidArgument,
+        match=r"`attribution` got examples_between .*, max_evaluations .*, wanted at least 0, 16 and 0;",
+    ):
+        AttributionConfig(**wrong)
+
+
+def measured_examples(config: AttributionConfig) -> list[tuple[str, int, bool]]:
+    """Return game, step and whether all examples were used, of every matrix in the life of one graft.
+
+    Grafted at step 0, blended by the second decision, held from the fourth on; T = 8.
+    """
+    env = GrowthVectorEnv(1, task=TOY, config=dataclasses.replace(SHORT, steps=8, attribution=config))
+    env.reset(seed=0)
+    measure, seen = env.episodes.creditor.measure, []
+
+    def watched(hosts, rows, examples, *, players, plays, origins):
+        seen.append((players.value, origins[0].step, len(examples) == len(TOY.splits.reward)))
+        return measure(hosts, rows, examples, players=players, plays=plays, origins=origins)
+
+    env.episodes.creditor.measure = watched
+    table = env.episodes.actions
+    for action in (table.find(Operation.GRAFT, 1, KIND["mlp"]), table.find(Operation.BLEND, 1), 0, 0, 0, 0, 0):
+        env.step(np.array([action]))
+    return seen
+
+
+def test_every_step_measures_on_all_examples():
+    """[R9]"""
+    assert measured_examples(AttributionConfig()) == [
+        ("candidates", 1, True), *[("live", step, True) for step in range(2, 8)],
+    ]  # fmt: skip
+
+
+def test_between_decisions_fewer_examples_are_used_or_none():
+    """[R9] Prune is legal from age 3 on, commit from holding on; before that 40 of 80 examples, or unknown."""
+    some = measured_examples(AttributionConfig(cadence=Cadence.WHEN_LEGAL, examples_between=40))
+    assert some == [("candidates", 1, False), ("live", 2, False), *[("live", step, True) for step in range(3, 8)]]
+    none = measured_examples(AttributionConfig(cadence=Cadence.WHEN_LEGAL, examples_between=0))
+    assert none == [("live", step, True) for step in range(3, 8)]
+
+
+def test_what_was_not_measured_is_unknown_and_never_zero():
+    """[R5] [R32] The bit is 1, the credit NaN; no event tells of it."""
+    config = dataclasses.replace(SHORT, attribution=AttributionConfig(cadence=Cadence.WHEN_LEGAL, examples_between=0))
+    events: list[Event] = []
+    env = GrowthVectorEnv(1, task=TOY, config=config, on_event=events.append)
+    env.reset(seed=0)
+    env.step(np.array([env.episodes.actions.find(Operation.GRAFT, 1, KIND["mlp"])]))
+    assert np.isnan(env.episodes.slots.credit[:, 0, 1]).all()
+    assert env.episodes.observations()[0, env.episodes.fields.index("hidden1.unknown")] == 1.0
+    assert not [event for event in events if isinstance(event, ContributionsEstimated)]

@@ -13,9 +13,9 @@ from accredit.growth.stage import Operation, Stage
 from accredit.telemetry import Event, StageChanged
 from accredit.training.baselines import RandomPolicy
 from accredit.training.config import EpisodeConfig
-from accredit.training.credit import CommitRule, are_positive
 from accredit.training.environment import GrowthEnv, GrowthVectorEnv
 from accredit.training.host_seeds import derived_seed
+from accredit.training.proof import CommitRule, are_positive
 
 ALL_RULES = dataclasses.replace(
     SHORT, observe_kinds=False, commit_rule=CommitRule.ANY, holding_steps=1, cooldown_steps=1, prune_committed=True

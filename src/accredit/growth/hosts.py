@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accredit.growth.metric import Score
 from accredit.growth.network import GrowingNetwork
 
 
@@ -74,6 +75,12 @@ class Hosts(Protocol):
 
     def evaluate(self, rows: Sequence[int], inputs: Tensor, labels: Tensor, *, players: Players) -> HostEvaluation:
         """Evaluate `rows` on shared examples [B, D], [B], under all coalitions of `players`."""
+        ...
+
+    def evaluate_coalitions(
+        self, row: int, masks: Tensor, inputs: Tensor, labels: Tensor, *, players: Players
+    ) -> Score:
+        """Evaluate one host under M coalitions, masks [M, S] bool; slots without a player are as they are live."""
         ...
 
     def finite_rows(self) -> NDArray[np.bool_]:

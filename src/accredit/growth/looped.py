@@ -16,7 +16,7 @@ from torch import Tensor, optim
 from accredit.errors import InvalidArgument
 from accredit.growth.catalogue import Kind
 from accredit.growth.hosts import HostEvaluation, Players
-from accredit.growth.metric import LogLoss, Metric
+from accredit.growth.metric import LogLoss, Metric, Score
 from accredit.growth.network import GrowingNetwork
 from accredit.growth.slot import Slot
 from accredit.growth.stage import Stage
@@ -123,6 +123,26 @@ class LoopedHosts:
             log_loss=torch.stack([score.log_loss for score in scores]),
             is_correct=torch.stack([score.is_correct for score in scores]),
         )
+
+    @torch.no_grad()
+    def evaluate_coalitions(
+        self, row: int, masks: Tensor, inputs: Tensor, labels: Tensor, *, players: Players
+    ) -> Score:
+        """Evaluate one host under some of its coalitions, one after the other.
+
+        Args:
+            row: of the host.
+            masks: which players are on, [M, S] bool; slots without a player are as they are in the live network.
+            inputs: [B, ...].
+            labels: [B, ...].
+            players: what is switched.
+
+        Returns:
+            log-loss and correctness, [M, B] each.
+        """
+        with _evaluating(self.networks[row]) as network:
+            outputs = torch.stack([_coalition(network, inputs, mask, players) for mask in masks])
+        return self.metric.score(outputs, labels)
 
     def finite_rows(self) -> NDArray[np.bool_]:
         """Tell for each host whether all of its weights are finite, [E]."""
@@ -243,6 +263,18 @@ def _coalitions(network: GrowingNetwork, inputs: Tensor, switched: Sequence[int]
         else:
             hidden = [layer(h) for h in hidden]
     return torch.stack(hidden)
+
+
+def _coalition(network: GrowingNetwork, inputs: Tensor, mask: Tensor, players: Players) -> Tensor:
+    """Return outputs [B, ...] with the players on that `mask` [S] has on."""
+    is_on = {id(slot): on for slot, on in zip(network.slots, mask.tolist(), strict=True)}
+    hidden = inputs
+    for layer in network.layers:
+        if not isinstance(layer, Slot) or not _plays(layer, players):
+            hidden = layer(hidden)
+        elif is_on[id(layer)]:
+            hidden = layer.shadow(hidden) if players == Players.CANDIDATES else layer(hidden)
+    return hidden
 
 
 def _write_grafts(template: GrowingNetwork, source: GrowingNetwork, catalogue: tuple[Kind, ...], kinds: object) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from accredit.errors import InvalidArgument
 from accredit.growth.catalogue import Activation, VectorKind
 from accredit.growth.hosts import HostEvaluation, Players
-from accredit.growth.metric import LogLoss, Metric
+from accredit.growth.metric import LogLoss, Metric, Score
 from accredit.growth.network import GrowingNetwork
 from accredit.growth.stack_layout import SlotWeights, StackLayout, clear_slot, read_graft, write_graft
 from accredit.growth.stage import Stage
@@ -165,6 +165,38 @@ class StackedHosts:
             slots=slots,
             log_loss=torch.cat([score.log_loss for score in scores], 2),
             is_correct=torch.cat([score.is_correct for score in scores], 2),
+        )
+
+    @torch.no_grad()
+    def evaluate_coalitions(
+        self, row: int, masks: Tensor, inputs: Tensor, labels: Tensor, *, players: Players
+    ) -> Score:
+        """Evaluate one host under some of its coalitions, one pass for as many as memory allows.
+
+        Args:
+            row: of the host.
+            masks: which players are on, [M, S] bool; slots without a player are as they are in the live network.
+            inputs: [B, ...].
+            labels: [B, ...].
+            players: what is switched.
+
+        Returns:
+            log-loss and correctness, [M, B] each.
+        """
+        alphas, training = self.alphas[row], self.stages[row] == Stage.TRAINING
+        plays = {Players.NOBODY: np.zeros_like(training), Players.LIVE: alphas > 0, Players.CANDIDATES: training}[
+            players
+        ]
+        on = torch.from_numpy(np.where(plays & (players == Players.CANDIDATES), 1.0, alphas)).float()
+        weights = torch.where(torch.from_numpy(plays) & ~masks, 0.0, on)
+        per_pass, scores = max(1, LARGEST_PASS // max(1, inputs.numel())), []
+        for part in torch.split(weights, per_pass):
+            flat, floor = self.weights[[row]].expand(len(part), -1), self.floor[[row]].expand(len(part), -1)
+            outputs = self._forward(flat, floor, part, inputs.expand(len(part), *inputs.shape))
+            scores.append(self.metric.score(outputs, labels))
+        return Score(
+            log_loss=torch.cat([score.log_loss for score in scores]),
+            is_correct=torch.cat([score.is_correct for score in scores]),
         )
 
     def finite_rows(self) -> NDArray[np.bool_]:

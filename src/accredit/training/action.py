@@ -69,6 +69,12 @@ class ActionTable:
         self._minimum_age[0] = 0  # waiting is legal in every stage
         self._minimum_stay = np.array([[row.minimum_stay if row else 0 for row in stages] for stages in rows])
         self._needs_proof = np.array([[row is not None and row.needs_proof for row in stages] for stages in rows])
+        self._fates = np.array(
+            [
+                [self.find(operation, slot) for slot in range(len(slot_names))]
+                for operation in (Operation.COMMIT, Operation.PRUNE)
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -105,3 +111,16 @@ class ActionTable:
         legal = ages[:, self._slot] >= self._minimum_age[action, stage]
         legal &= stays[:, self._slot] >= self._minimum_stay[action, stage]
         return np.asarray(legal & (proven[:, self._slot] | ~self._needs_proof[action, stage]))
+
+    def decidable(
+        self, stages: NDArray[np.int64], *, ages: NDArray[np.int64], stays: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Return where a commit or a prune is legal as soon as there is a proof, [E, S].
+
+        Args:
+            stages: stage of every slot, [E, S].
+            ages: steps since the graft of a slot entered it, [E, S].
+            stays: steps since a slot entered its stage, [E, S].
+        """
+        legal = self.legal(stages, ages=ages, stays=stays, proven=np.ones_like(stages, dtype=bool))
+        return np.asarray(legal[:, self._fates].any(axis=1))

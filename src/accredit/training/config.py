@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from accredit.errors import InvalidArgument
 from accredit.growth.blend import BlendSchedule
 from accredit.ppo.config import PPOConfig
-from accredit.training.credit import CommitRule
+from accredit.training.credit import AttributionConfig
 from accredit.training.host_seeds import POOL
+from accredit.training.proof import CommitRule
 from accredit.training.reward import RewardConfig
 
 LARGEST_SEED = 2**40  # with it the largest host seed still fits in 64 bits
@@ -46,6 +47,8 @@ class EpisodeConfig:
     """Whether a committed graft can be pruned, from 3 steps after it was committed."""
     host_seeds: int = 256
     """Different hosts met in training, >= 1; each wants its control trained once."""
+    attribution: AttributionConfig = field(default_factory=AttributionConfig)
+    """When grafts are measured, and by how much work."""
     reward: RewardConfig = field(default_factory=RewardConfig)
     """Prices."""
 

@@ -14,16 +14,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from accredit.growth.hosts import HostEvaluation, Hosts, Players
+from accredit.growth.hosts import Hosts, Players
 from accredit.growth.stage import Operation, Stage, stage_table, transition
 from accredit.telemetry.event import Event
 from accredit.training.action import Action, ActionTable
 from accredit.training.chronicle import Chronicle
 from accredit.training.config import EpisodeConfig
 from accredit.training.control import Controls, minibatch_indices, train_interval
-from accredit.training.credit import CommitRule, Creditor
+from accredit.training.credit import Creditor
 from accredit.training.host_seeds import derived_seed
+from accredit.training.measurements import Measurements
 from accredit.training.observation import ObservationTable, Situation
+from accredit.training.proof import CommitRule
 from accredit.training.reward import Reward, step_reward
 from accredit.training.slot_states import SlotStates
 from accredit.training.task import Task
@@ -83,7 +85,11 @@ class Episodes:
         )
         self.chronicle = Chronicle(names, slot_names=task.slot_names, kind_names=task.kind_names, on_event=on_event)
         self.creditor = Creditor(
-            task.slot_names, confidence=config.confidence, rule=config.commit_rule, on_event=on_event
+            task.slot_names,
+            confidence=config.confidence,
+            rule=config.commit_rule,
+            attribution=config.attribution,
+            on_event=on_event,
         )
         self._minibatches = functools.partial(
             minibatch_indices,
@@ -94,6 +100,9 @@ class Episodes:
         )
         self.controls = Controls(task, make_hosts, self._minibatches)
         self.slots = SlotStates(len(names), len(task.slot_names))
+        self.measurements = Measurements(
+            self.hosts, self.slots, creditor=self.creditor, actions=self.actions, examples=task.splits.reward
+        )
         self.seeds = np.zeros(len(names), dtype=np.int64)
         self.loss, self.accuracy, self.last_gain = np.zeros((3, len(names)))
         self._indices = torch.zeros(len(names), config.steps, config.minibatches, config.batch_size, dtype=torch.int64)
@@ -280,38 +289,11 @@ class Episodes:
                 self.slots.enter(row, slot, Stage.EMPTY)
 
     def _evaluate(self, rows: Sequence[int]) -> None:
-        """Evaluate `rows` on the reward split; credit the live grafts and the candidates of each."""
-        slots, reward = self.slots, self.task.splits.reward
-        slots.forget_credit(rows)
-        live, training = slots.alphas > 0, slots.stages == Stage.TRAINING
-        # Live grafts are credited while one of them waits for a decision, and once more at the end.
-        credited = live.any(axis=1) & (slots.waits | (self.time >= self.config.steps))
-        for players in (Players.LIVE, Players.NOBODY):
-            group = [row for row in rows if credited[row] == (players == Players.LIVE)]
-            if group:
-                outcome = self.hosts.evaluate(group, reward.inputs, reward.labels, players=players)
-                losses = outcome.log_loss[:, -1].double().mean(1).numpy()
-                self.loss[group] = np.where(np.isfinite(losses), losses, np.inf)
-                self.accuracy[group] = outcome.is_correct[:, -1].double().mean(1).numpy()
-                if players == Players.LIVE:
-                    self._give_credit(group, outcome, live, players)
-        candidates = [row for row in rows if training[row].any()]
-        if candidates:
-            outcome = self.hosts.evaluate(candidates, reward.inputs, reward.labels, players=Players.CANDIDATES)
-            self._give_credit(candidates, outcome, training, Players.CANDIDATES)
-        # Removal cost alone proves nothing: a host adapts even to a graft that harms it, and then misses it.
-        slots.proven[rows] &= slots.welcome[rows]
-
-    def _give_credit(
-        self, group: Sequence[int], outcome: HostEvaluation, plays: NDArray[np.bool_], players: Players
-    ) -> None:
-        """Credit the grafts of each host of a group that play; a host that is not finite has no credit to give."""
-        for at, row in enumerate(group):
-            if not bool(torch.isfinite(outcome.log_loss[at]).all()):
-                continue
-            chosen = np.flatnonzero(plays[row])
-            origin = self.chronicle.origin(row, players.value)
-            credit = self.creditor.measure(outcome, at, tuple(chosen.tolist()), origin)
-            self.slots.credit[:, row, chosen] = credit.values[:, chosen]
-            positive = self.slots.welcome if players == Players.CANDIDATES else self.slots.proven
-            positive[row, chosen] = credit.is_positive[chosen]
+        """Evaluate `rows` on the reward split, then measure their grafts there."""
+        reward = self.task.splits.reward
+        outcome = self.hosts.evaluate(rows, reward.inputs, reward.labels, players=Players.NOBODY)
+        losses = outcome.log_loss[:, -1].double().mean(1).numpy()
+        self.loss[rows] = np.where(np.isfinite(losses), losses, np.inf)
+        self.accuracy[rows] = outcome.is_correct[:, -1].double().mean(1).numpy()
+        at_end = self.time >= self.config.steps
+        self.measurements.update(np.asarray(rows), at_end=at_end, origin=self.chronicle.origin)

@@ -5,7 +5,7 @@ E environments, S slots.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -46,13 +46,6 @@ class SlotStates:
         self.proven = np.zeros(shape, dtype=bool)
         """Welcome, and still positive with significance now."""
 
-    @property
-    def waits(self) -> NDArray[np.bool_]:
-        """Which environments have a live graft that is not committed, [E]."""
-        is_undecided = (self.stages == Stage.BLENDING) | (self.stages == Stage.HOLDING)
-        waits: NDArray[np.bool_] = np.logical_or.reduce(is_undecided, axis=1)
-        return waits
-
     def clear(self, row: int) -> None:
         """Note that an environment begins with empty slots."""
         for slot in range(self.stages.shape[1]):
@@ -83,7 +76,7 @@ class SlotStates:
                 done.append((row, slot))
         return done
 
-    def forget_credit(self, rows: Sequence[int]) -> None:
+    def forget_credit(self, rows: NDArray[np.int64]) -> None:
         """Make all contributions of `rows` unknown."""
         self.credit[:, rows] = np.nan
         self.proven[rows] = False
