@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import replace
+from itertools import combinations
 
-from accredit.charts import Axis, Chart, Series
-from accredit.report import Column, Interval, KeyFigure, ReportPage, Section, Table
+from accredit.charts import Axis, Band, Chart, Estimates, PairChart, PairEstimates, Series
+from accredit.report import Column, Group, Interval, KeyFigure, ReportPage, Section, Table
 
 HOSTILE = (
     '</script><script>document.title="owned"</script>',
@@ -20,6 +21,47 @@ HOSTILE = (
 )
 
 
+def pairs(players: tuple[str, ...]) -> Group:
+    """Interactions of some players, every third of them decided, as a network and as a matrix."""
+    names = tuple(f"{first} + {second}" for first, second in combinations(players, 2))
+    estimates = Estimates(
+        names=names,
+        values=tuple(0.1 * (-1) ** at * (1 + at % 5) for at in range(len(names))),
+        half_widths=tuple((0.01, 2.0, None)[at % 3] for at in range(len(names))),
+        quantity="loss",
+        unit="nat",
+        higher_is_better=False,
+        level=0.95,
+    )
+    both = PairEstimates(players=players, pairs=estimates)
+    return Group(
+        items=(
+            PairChart(title="Network", kind="network", estimates=both, note="Over 12 hosts."),
+            PairChart(title="Matrix", kind="matrix", estimates=both),
+        )
+    )
+
+
+def stages(name: str, other: str) -> Chart:
+    """Two grafts over time with their stages."""
+    steps = tuple(map(float, range(9)))
+    return Chart(
+        title="Grafts over time",
+        kind="line",
+        x=Axis(label="step", unit="count"),
+        y=Axis(label="contribution", unit="nat"),
+        series=(
+            Series(name=name, x=steps, y=(None, None, 0.1, 0.2, None, 0.3, 0.3, 0.4, 0.4), joins_gaps=True),
+            Series(name=other, x=steps, y=(None,) * 5 + (-0.1, 0.0, 0.1, 0.1), joins_gaps=True),
+        ),
+        bands=(
+            Band(lane=name, start=0.0, end=2.0, label="training", strength=0.25),
+            Band(lane=name, start=2.0, end=8.0, label=other, strength=1.0),
+            Band(lane=other, start=3.0, end=8.0, label="blending", strength=0.5),
+        ),
+    )
+
+
 def plausible() -> ReportPage:
     """What a run of the main job would say."""
     updates = tuple(float(i) for i in range(1, 31))
@@ -30,6 +72,7 @@ def plausible() -> ReportPage:
     accuracy = (0.957, 0.921, 0.929, 0.955, 0.951)
     return ReportPage(
         title="Growing a host on digits",
+        notices=("The run was made by accredit 0.0.9, this report by 0.1.0.",),
         summary="A PPO policy grew 12 hosts after 30 updates. It beats no growth by 3.6 points of test accuracy.",
         commands=("accredit grow digits --seed 7 --out runs/digits-7", "accredit report runs/digits-7"),
         facts=(
@@ -114,6 +157,7 @@ def plausible() -> ReportPage:
                         ),
                         note="Error bars: 95 % paired intervals over validation examples.",
                     ),
+                    pairs(grafts[:4]),
                 ),
             ),
             Section(
@@ -172,8 +216,9 @@ def hostile() -> ReportPage:
         commands=(f"accredit grow --out '{HOSTILE[0]}'", HOSTILE[6]),
         facts=tuple((name, name) for name in HOSTILE),
         key_figures=tuple(KeyFigure(label=name, value=name[:30], note=name) for name in HOSTILE[:5]),
+        notices=HOSTILE,
         sections=(
-            Section(title=HOSTILE[0], paragraphs=HOSTILE, items=(bars,)),
+            Section(title=HOSTILE[0], paragraphs=HOSTILE, items=(bars, pairs(names))),
             Section(
                 title=HOSTILE[7],
                 items=(
@@ -184,8 +229,11 @@ def hostile() -> ReportPage:
                         note=HOSTILE[5],
                     ),
                     lines,
+                    stages(HOSTILE[0], HOSTILE[6]),
+                    Table(title=HOSTILE[0], columns=(Column(name="c"),), rows=((HOSTILE[0],),), is_folded=True),
                 ),
             ),
+            Section(title=HOSTILE[5]),
         ),
     )
 

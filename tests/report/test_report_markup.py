@@ -5,35 +5,15 @@ import hashlib
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import report_pages
+from report_reader import Reader
 
+from accredit import charts
 from accredit.errors import InvalidArgument, RunFolderError
 from accredit.report import Column, Interval, ReportPage, Section, Table, render, write_report
-
-
-class Reader(HTMLParser):
-    """Collects elements, texts and scripts as a browser would split them."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.raw: list[tuple[str, str]] = []
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        if self.cdata_elem is None:
-            self.texts.append(data)
-        else:
-            self.raw.append((self.elements[-1][1].get("type") or self.cdata_elem, data))
 
 
 def empty(**changes: object) -> ReportPage:
@@ -66,7 +46,7 @@ def test_hostile_names_are_shown_as_they_are():
 
 def test_the_data_of_the_charts_is_what_was_given():
     raw = dict(Reader(render(report_pages.hostile())).raw)
-    bars, lines = json.loads(raw["application/json"])
+    bars, lines, _ = json.loads(raw["application/json"])
     names = [name for name in report_pages.HOSTILE if name]
     assert bars["title"] == report_pages.HOSTILE[0]
     assert bars["series"][0]["x"] == names
@@ -115,11 +95,12 @@ def test_a_report_without_charts_has_no_script():
 def test_the_numbers_of_every_chart_stand_in_a_table():
     """For those who cannot see a canvas, and without JavaScript."""
     page = render(report_pages.plausible())
-    charts = re.findall(r"<figure.*?</figure>", page)
-    assert len(charts) == 3
+    figures = re.findall(r"<figure.*?</figure>", page)
+    assert all("<details><summary>The numbers</summary>" in figure for figure in figures)
+    charts = [figure for figure in figures if "<canvas" in figure]
+    assert (len(charts), len(figures)) == (3, 5)
     for chart in charts:
         assert re.search(r'<canvas id="chart-\d" role="img" aria-label="[^"]{40,}"', chart)
-        assert "<details><summary>The numbers</summary>" in chart
     assert "slot-3:noise</bdi></td>" in charts[1]
     assert '<td class="number">&minus;0.14</td><td class="number">&minus;0.19</td>' in charts[1]
     assert charts[2].count("&ndash;") == 2 + 2 * 30, "two gaps, and a series without intervals"
@@ -177,3 +158,51 @@ def test_a_report_that_cannot_be_written_says_what_to_do(tmp_path: Path):
 def test_half_a_surrogate_pair_does_not_stop_the_report(tmp_path: Path):
     text = write_report(tmp_path / "report.html", empty(title="half \ud83d")).read_text(encoding="utf-8")
     assert '<h1 dir="auto">half ?</h1>' in text
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance; source: Web Content Accessibility Guidelines 2.2."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(first: str, second: str) -> float:
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_texts_and_colours_can_be_told_from_what_is_behind_them(scheme: int):
+    """4.5 for texts, 3 for what is drawn, as the guidelines want it for everybody."""
+    blocks = re.findall(r":root \{(.*?)\}", charts.colours(), re.DOTALL)
+    colour = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", blocks[scheme]))
+    assert contrast("#ffffff", "#000000") == pytest.approx(21.0)
+    for behind in ("page", "surface", "tint"):
+        for text in ("text", "soft", "accent"):
+            assert contrast(colour[text], colour[behind]) >= 4.5, (text, behind)
+        for at in range(8):
+            assert contrast(colour[f"series-{at}"], colour[behind]) >= 3.0, (at, behind)
+
+
+def test_a_part_has_a_link_to_it_in_a_long_report_alone():
+    parts = tuple(Section(title=title) for title in ("one", "<two>", "three"))
+    page = render(empty(sections=parts))
+    assert re.findall(r'<a href="#([^"]+)" dir="auto">([^<]*)</a>', page) == [
+        ("part-1", "one"),
+        ("part-2", "&lt;two&gt;"),
+        ("part-3", "three"),
+    ]
+    assert re.findall(r'<section id="([^"]+)"><h2 dir="auto">([^<]*)<', page)[1] == ("part-2", "&lt;two&gt;")
+    assert "<nav" not in render(empty(sections=parts[:2]))
+
+
+def test_a_folded_table_opens_on_demand():
+    table = Table(title="Every field", columns=(Column(name="c"),), rows=(("x",),), is_folded=True)
+    page = render(empty(sections=(Section(title="s", items=(table,)),)))
+    assert '<details class="table"><summary dir="auto">Every field</summary>' in page
+
+
+def test_a_report_without_data_is_small(tmp_path: Path):
+    """A megabyte without data was the bound; style and scripts of the figures are most of it."""
+    assert write_report(tmp_path / "report.html", report_pages.edges()).stat().st_size < 300_000

@@ -74,14 +74,15 @@ def _without_source_map(script: str) -> str:
 def _table(chart: Chart) -> str:
     headings = [("series", False), (chart.x.title, chart.kind != "bar"), (chart.y.title, True)]
     ends = [("lower", True), ("upper", True)]
+    has_interval = any(series.lower is not None or series.upper is not None for series in chart.series)
     has_x_interval = any(series.x_lower is not None for series in chart.series)
     if has_x_interval:
         headings[2:2] = ends
     head = "".join(
         f'<th scope="col"{_NUMBER if is_number else ""}><bdi>{escape(heading)}</bdi></th>'
-        for heading, is_number in headings + ends
+        for heading, is_number in headings + (ends if has_interval else [])
     )
-    body = "".join(_rows(series, has_x_interval=has_x_interval) for series in chart.series)
+    body = "".join(_rows(series, has_interval=has_interval, has_x_interval=has_x_interval) for series in chart.series)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="The numbers: {escape(chart.title)}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
@@ -104,9 +105,11 @@ def _bands(chart: Chart) -> str:
     )
 
 
-def _rows(series: Series, *, has_x_interval: bool) -> str:
+def _rows(series: Series, *, has_interval: bool, has_x_interval: bool) -> str:
     unknown = (None,) * len(series.y)
-    columns: list[Sequence[float | str | None]] = [series.x, series.y, series.lower or unknown, series.upper or unknown]
+    columns: list[Sequence[float | str | None]] = [series.x, series.y]
+    if has_interval:
+        columns += [series.lower or unknown, series.upper or unknown]
     if has_x_interval:
         columns[1:1] = [series.x_lower or unknown, series.x_upper or unknown]
     return "".join(

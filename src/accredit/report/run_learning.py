@@ -32,7 +32,16 @@ def learning(record: RunRecord) -> Section:
     if isinstance(bound, int | float):
         limits["where an update ends early"] = (float(bound),) * len(record.updates)
     small = (
-        _one(record, "Entropy", "entropy", "mean entropy of the policy", "nat"),
+        lines(
+            "Entropy of the policy",
+            _x(record),
+            {
+                "over the update": _column(record, "entropy"),
+                "as it acted, where it had a choice": _column(record, "decision_entropy"),
+            },
+            axis=_UPDATE,
+            quantity=Axis(label="mean entropy", unit="nat"),
+        ),
         lines(
             "Divergence from the policy that acted",
             _x(record),

@@ -6,7 +6,7 @@ A run that goes on, was killed, or is damaged in parts gives what there is, and 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from accredit.telemetry.event import (
     CoalitionsEvaluated,
     ContributionsEstimated,
     Event,
+    HostDiverged,
     HostGrown,
+    PolicyRolledBack,
     RunCompleted,
     RunStarted,
     StageChanged,
@@ -25,6 +27,8 @@ from accredit.telemetry.event import (
     UpdateCompleted,
 )
 from accredit.telemetry.record import UnknownEvent, UnreadableLineError, decode_timed, head_of
+from accredit.training.comparison import GraftRow, PolicyRow
+from accredit.training.evaluation import LEARNED, NO_GROWTH
 from accredit.training.run_folder import RunFolder, read_json
 from accredit.training.run_lock import user_of
 
@@ -32,10 +36,11 @@ Plain = dict[str, Any]
 
 _LEARNED, _TRAINED = "learned-000", "train-000"
 """The hosts whose story is told: the first of the comparison, or, before it, the first that was trained on."""
+_COMPARED = ("policies", "grafts", "hosts", "confidence", "schedule", "calibrated_kinds")
 _MOST_SEEN = 40_000
 """Matrices of training that are decoded; of more, one in so many."""
 _TOLD = (StageChanged, StepCompleted, ContributionsEstimated)
-_RARE = (RunStarted, UpdateCompleted, HostGrown, RunCompleted)
+_RARE = (RunStarted, UpdateCompleted, PolicyRolledBack, HostGrown, RunCompleted)
 
 
 @dataclass(kw_only=True)
@@ -91,6 +96,10 @@ class RunRecord:
     """Output -> its first estimate, which says its unit and direction."""
     earned: list[dict[str, list[float]]] = field(default_factory=lambda: [defaultdict(list)])
     """Per update the contributions of each slot's live graft to the first output; the last entry has no update yet."""
+    diverged: int = 0
+    """Hosts that were rolled back, because their weights were not finite."""
+    rolled_back: list[PolicyRolledBack] = field(default_factory=list)
+    """Updates of the policy that were taken back."""
     stride: int = 1
     """Of how many matrices of training one was read."""
     coalitions: Counter[str] = field(default_factory=Counter)
@@ -106,18 +115,25 @@ class RunRecord:
             case UpdateCompleted():
                 self.updates.append((time_s, event))
                 self.earned.append(defaultdict(list))
+            case PolicyRolledBack():
+                self.rolled_back.append(event)
             case HostGrown():
                 self.hosts.append(event)
             case CoalitionsEvaluated():
                 self.tested.append(event)
             case ContributionsEstimated():
-                self.directions.setdefault(event.output, event)
+                self.describe(event)
                 if event.output == next(iter(self.directions)):
                     for player, contribution in zip(event.players, event.contributions, strict=True):
                         self.earned[-1][player].append(contribution)
             case _:
                 pass
         self.last_s = time_s
+
+    def describe(self, event: Event | UnknownEvent) -> None:
+        """Keep unit and direction of an output."""
+        if isinstance(event, ContributionsEstimated):
+            self.directions.setdefault(event.output, event)
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -136,7 +152,7 @@ def read_run(folder: Path) -> RunRecord:
     comparison = None
     if run.evaluation.is_file():
         try:
-            comparison = read_json(run.evaluation)
+            comparison = _known(read_json(run.evaluation))
         except FileDamaged as error:
             notices.append(f"The comparison is missing: {error}")
     record = RunRecord(run=run, config=read_json(run.config), comparison=comparison, notices=notices)
@@ -146,6 +162,27 @@ def read_run(folder: Path) -> RunRecord:
         notices.append(f"There are no events: {run.events.name} is missing; what happened in training is not known.")
     notices += _standing(record)
     return record
+
+
+def _known(comparison: Plain) -> Plain:
+    """The comparison, whose fields must be those that the report reads; it may have more.
+
+    Raises:
+        FileDamaged: one is missing.
+    """
+    missing = [name for name in _COMPARED if name not in comparison]
+    for table, kind in (("policies", PolicyRow), ("grafts", GraftRow)):
+        wanted = {field.name for field in fields(kind)}
+        rows = comparison.get(table, [])
+        missing += [f"{table}.{name}" for row in rows for name in sorted(wanted - set(row))]
+    names = {row.get("policy") for row in comparison.get("policies", [])}
+    missing += [f"the policy {name!r}" for name in (LEARNED, NO_GROWTH) if name not in names]
+    if missing:
+        raise FileDamaged(
+            f"`evaluation.json` is of another version, or altered: it lacks {', '.join(missing[:3])}, wanted what this "
+            "version writes; compare again by `accredit evaluate`."
+        )
+    return comparison
 
 
 def _standing(record: RunRecord) -> list[str]:
@@ -162,6 +199,14 @@ def _standing(record: RunRecord) -> list[str]:
     wrote, reads = None if record.started is None else record.started.code_version, version("accredit")
     if wrote not in (None, reads):
         said.append(f"The run was made by accredit {wrote}, this report by {reads}.")
+    if record.diverged:
+        said.append(f"{record.diverged} hosts diverged and were rolled back; their episodes ended there.")
+    if record.rolled_back:
+        first = record.rolled_back[0]
+        said.append(
+            f"{len(record.rolled_back)} updates of the policy were taken back, first update {first.update}: "
+            f"{first.reason}"
+        )
     return said
 
 
@@ -199,6 +244,7 @@ class _Reading:
         self.record = record
         self.rare = tuple(head_of(kind).encode("ascii") for kind in _RARE)
         self.told = tuple(head_of(kind).encode("ascii") for kind in _TOLD)
+        self.diverged = head_of(HostDiverged).encode("ascii")
         self.evaluated = head_of(CoalitionsEvaluated).encode("ascii")
         self.estimated = head_of(ContributionsEstimated).encode("ascii")
         self.stories = {f'"environment": "{story.environment}",'.encode(): story for story in _stories(record)}
@@ -211,9 +257,13 @@ class _Reading:
         """Take what the line says, if it is told."""
         if line.startswith(self.evaluated):
             self._coalitions(line)
+        elif line.startswith(self.diverged):
+            self.record.diverged += 1
         elif line.startswith(self.rare):
             self.record.take(*decode_timed(line.decode("ascii")))
         elif line.startswith(self.told):
+            if not self.record.directions and line.startswith(self.estimated):
+                self.record.describe(decode_timed(line.decode("ascii"))[1])
             # quotes inside a JSON text are escaped, so that no name can look like one of these fields
             for needle, story in self.stories.items():
                 if needle in line:

@@ -10,6 +10,8 @@ from accredit.charts import Axis, Chart, Series, thinned
 from accredit.charts.chart import Numbers
 from accredit.report.page import Interval
 
+_MOST_POINTS = 240
+"""Of a line: half a page is not many more pixels wide, and a report has dozens of lines."""
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -97,4 +99,4 @@ def lines(
         for name, numbers in y.items()
         if any(number is not None for number in numbers)
     )
-    return thinned(Chart(title=title, kind="line", x=axis, y=quantity, series=series, note=note))
+    return thinned(Chart(title=title, kind="line", x=axis, y=quantity, series=series, note=note), most=_MOST_POINTS)
