@@ -1,57 +1,14 @@
 """A run that is killed or stopped at any moment and resumed ends with the files of one that was not."""
 
-import json
 import random
-import re
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
-import torch
-from run_in_process import end, signal_at, start
+from run_in_process import TINY, assert_equal_runs, end, signal_at, start, tables
 
 from accredit import checkpoint
-from accredit.telemetry import read
-
-TINY = [
-    "--environments", "2", "--updates", "3", "--set", "episode.steps=6", "episode.minibatches=2",
-    "episode.batch_size=16", "episode.host_seeds=4", "evaluation.hosts=2", "evaluation.calibration_episodes=1",
-    "checkpoint_every=1", "ppo.epochs=2",
-]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
-    assert end(start(["grow", "--out", str(folder), "--quiet", *TINY], folder.with_name("output"))) == 0
-    return folder
-
-
-def tables(output: Path) -> list[str]:
-    """Return what a quiet command printed, but for the path of the report."""
-    return [line for line in output.read_text().splitlines() if not re.match("report: |accredit: |`.*damaged", line)]
-
-
-def same(first: object, second: object) -> bool:
-    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
-        return first.dtype == second.dtype and torch.equal(first.nan_to_num(nan=-77.0), second.nan_to_num(nan=-77.0))
-    if isinstance(first, dict) and isinstance(second, dict):
-        return list(first) == list(second) and all(same(first[key], second[key]) for key in first)
-    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
-        return len(first) == len(second) and all(same(a, b) for a, b in zip(first, second, strict=True))
-    return first == second
-
-
-def assert_equal_runs(folder: Path, reference: Path) -> None:
-    """Events but for times, comparison, final weights and everything else of the last checkpoint; tolerance 0."""
-    assert list(read(folder / "events.jsonl")) == list(read(reference / "events.jsonl"))
-    assert json.loads((folder / "evaluation.json").read_text()) == json.loads(
-        (reference / "evaluation.json").read_text()
-    )
-    states = [checkpoint.load_latest(f / "checkpoints", on_damaged=pytest.fail) for f in (folder, reference)]
-    assert states[0][1] == states[1][1] == 3
-    assert same(states[0][0]["trainer"], states[1][0]["trainer"])
 
 
 def killed_and_resumed(tmp_path: Path, reference: Path, shares: list[float]) -> None:
