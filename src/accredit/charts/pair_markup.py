@@ -30,6 +30,38 @@ class PairChart:
     """What a reader needs to know beyond the colours, which are explained anyway."""
 
 
+@dataclass(frozen=True)
+class _Pairs:
+    """Columns of the pairs, computed once: a figure asks for each of them thousands of times."""
+
+    names: tuple[str, ...]
+    contributions: tuple[float, ...]
+    reach: tuple[float | None, ...]
+    unit: str
+
+    def is_decided(self, at: int) -> bool:
+        """Whether the interval excludes 0."""
+        reach = self.reach[at]
+        return reach is not None and abs(self.contributions[at]) > reach
+
+    def ends(self, at: int) -> tuple[str, str, str]:
+        """The interaction and its interval, positive helps, as texts."""
+        middle, reach = self.contributions[at], self.reach[at]
+        ends = ["unknown"] * 2 if reach is None else [f"{middle - reach:.4g}", f"{middle + reach:.4g}"]
+        first, lower, upper = (text.replace("-", "\N{MINUS SIGN}") for text in (f"{middle:.4g}", *ends))
+        return first, lower, upper
+
+    def spoken(self, at: int) -> str:
+        """A pair in words."""
+        value, lower, upper = self.ends(at)
+        return f"{self.names[at]}: {value} [{lower}, {upper}] {self.unit}"
+
+
+def _columns(chart: PairChart) -> _Pairs:
+    pairs = chart.estimates.pairs
+    return _Pairs(pairs.names, pairs.contributions, pairs.reach, pairs.unit)
+
+
 def pair_figure(chart: PairChart, *, identifier: str) -> str:
     """Return one figure as HTML: title, picture, what its colours mean, and its numbers as a table.
 
@@ -88,18 +120,18 @@ def _lines(chart: PairChart) -> tuple[list[int], list[tuple[float, int, tuple[in
 
 
 def _network(chart: PairChart) -> str:
-    estimates = chart.estimates
+    estimates, pairs = chart.estimates, _columns(chart)
     nodes, lines = _lines(chart)
     angle = {at: 2 * math.pi * place / len(nodes) - math.pi / 2 for place, at in enumerate(nodes)}
     parts = []
     # the weakest first, so that the strongest lie on top
     for size, at, (first, second) in reversed(lines):
-        kind = "helps" if estimates.pairs.contributions[at] > 0 else "harms"
-        faint = "" if _is_decided(chart, at) else " faint"
+        kind = "helps" if pairs.contributions[at] > 0 else "harms"
+        faint = "" if pairs.is_decided(at) else " faint"
         ends = [f"{_RADIUS * f(angle[end]):.1f}" for end in (first, second) for f in (math.cos, math.sin)]
         parts.append(
             f'<line class="{kind}{faint}" x1="{ends[0]}" y1="{ends[1]}" x2="{ends[2]}" y2="{ends[3]}" '
-            f'stroke-width="{1 + 6 * size / lines[0][0]:.2f}"><title>{escape(_spoken(chart, at))}</title></line>'
+            f'stroke-width="{1 + 6 * size / lines[0][0]:.2f}"><title>{escape(pairs.spoken(at))}</title></line>'
         )
     names = short_names(estimates.players, longest=_LONGEST)
     parts += (_node(names[at], angle[at], is_level=len(nodes) <= _MOST_LEVEL) for at in nodes)
@@ -135,76 +167,57 @@ def _node(name: str, angle: float, *, is_level: bool) -> str:
 
 def _matrix(chart: PairChart) -> str:
     """A cell per pair in a table; with its number where there is room."""
-    estimates = chart.estimates
+    estimates, pairs = chart.estimates, _columns(chart)
+    largest = max(map(abs, pairs.contributions)) or 1.0
     drawn = estimates.strongest_players(_MOST_ROWS)
-    names = short_names(estimates.players)
+    names, is_roomy = short_names(estimates.players), len(drawn) <= _MOST_NUMBERS
     position = {pair: at for at, pair in enumerate(estimates.places())}
     heads = "".join(f'<th scope="col"><span dir="auto">{escape(names[at])}</span></th>' for at in drawn)
     rows = "".join(
         f'<tr><th scope="row"><bdi>{escape(names[row])}</bdi></th>'
-        + "".join(_square(chart, position.get((min(row, column), max(row, column))), len(drawn)) for column in drawn)
+        + "".join(
+            _square(pairs, position.get((min(row, column), max(row, column))), largest, is_roomy=is_roomy)
+            for column in drawn
+        )
         + "</tr>"
         for row in drawn
     )
-    crowded = "" if len(drawn) <= _MOST_NUMBERS else " crowded"
+    crowded = "" if is_roomy else " crowded"
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="Matrix: {escape(chart.title)}">'
         f'<table class="heat{crowded}"><thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
 
-def _square(chart: PairChart, at: int | None, n_rows: int) -> str:
+def _square(pairs: _Pairs, at: int | None, largest: float, *, is_roomy: bool) -> str:
     if at is None:
         return '<td class="same"></td>'
-    pairs = chart.estimates.pairs
-    contribution, largest = pairs.contributions[at], max(map(abs, pairs.contributions)) or 1.0
+    contribution = pairs.contributions[at]
     depth = round(_DEPTHS * abs(contribution) / largest)
     shade = f"{'plus' if contribution > 0 else 'minus'}-{depth}" if depth else "none"
-    if n_rows > _MOST_NUMBERS:
-        said = "&bull;" if _is_decided(chart, at) else ""
-        return f'<td class="{shade}" title="{escape(_spoken(chart, at))}">{said}</td>'
+    if not is_roomy:
+        said = "&bull;" if pairs.is_decided(at) else ""
+        return f'<td class="{shade}" title="{escape(pairs.spoken(at))}">{said}</td>'
     # three digits of the largest, and as many places of all
     places = max(0, 2 - math.floor(math.log10(largest)))
     text = f"{contribution:+.{places}f}".replace("-", "\N{MINUS SIGN}")
-    return f'<td class="{shade}">{f"<b>{text}</b>" if _is_decided(chart, at) else text}</td>'
-
-
-def _is_decided(chart: PairChart, at: int) -> bool:
-    """Whether the interval excludes 0."""
-    pairs = chart.estimates.pairs
-    reach = pairs.reach[at]
-    return reach is not None and abs(pairs.values[at]) > reach
-
-
-def _ends(chart: PairChart, at: int) -> tuple[str, str, str]:
-    """The interaction and its interval, positive helps, as texts."""
-    pairs = chart.estimates.pairs
-    middle, reach = pairs.contributions[at], pairs.reach[at]
-    texts = [f"{middle:.4g}"] + (
-        ["unknown"] * 2 if reach is None else [f"{middle - reach:.4g}", f"{middle + reach:.4g}"]
-    )
-    first, lower, upper = (text.replace("-", "\N{MINUS SIGN}") for text in texts)
-    return first, lower, upper
-
-
-def _spoken(chart: PairChart, at: int) -> str:
-    value, lower, upper = _ends(chart, at)
-    return f"{chart.estimates.pairs.names[at]}: {value} [{lower}, {upper}] {chart.estimates.pairs.unit}"
+    return f'<td class="{shade}">{f"<b>{text}</b>" if pairs.is_decided(at) else text}</td>'
 
 
 def _numbers(chart: PairChart) -> str:
     """The strongest pairs as a table."""
-    pairs = chart.estimates.pairs
-    strongest = sorted(range(len(pairs.values)), key=lambda at: (-abs(pairs.values[at]), at))[:_MOST_LISTED]
+    pairs = _columns(chart)
+    count = len(pairs.names)
+    strongest = sorted(range(count), key=lambda at: (-abs(pairs.contributions[at]), at))[:_MOST_LISTED]
     heads = ("pair", f"interaction ({pairs.unit}), positive helps", "lower", "upper")
     head = "".join(f'<th scope="col"{_numeric(place)}>{escape(text)}</th>' for place, text in enumerate(heads))
     body = "".join(
         f'<tr><th scope="row"><bdi>{escape(pairs.names[at])}</bdi></th>'
-        + "".join(f'<td class="number">{text}</td>' for text in _ends(chart, at))
+        + "".join(f'<td class="number">{text}</td>' for text in pairs.ends(at))
         + "</tr>"
         for at in strongest
     )
-    omitted = len(pairs.values) - len(strongest)
+    omitted = count - len(strongest)
     more = f'<p class="note">{omitted} weaker pairs are left out.</p>' if omitted else ""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="The numbers: {escape(chart.title)}">'
