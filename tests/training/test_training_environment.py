@@ -13,6 +13,7 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 from training_toys import HOST_PARAMETERS, KIND, SHORT, TOY, same
 
 from accredit.growth.stage import Operation
@@ -278,3 +279,21 @@ def test_stages_that_change_are_told_with_their_origin():
     assert [e.origin.step for e in steps] == [1, 2, 3, 4, 5, 6]
     assert [e.graft_parameters for e in steps] == [12, 12, 12, 12, 12, 0]
     assert all(e.reward == pytest.approx(e.gain - e.control_gain - e.rent - e.graft_cost) for e in steps)
+
+
+def test_wrappers_of_gymnasium_for_vector_environments_take_it():
+    """[R35] Returns and lengths of whole episodes, and infos cut into one for each environment."""
+    env = RecordEpisodeStatistics(vector())
+    masks, generator, returns = env.reset(seed=0)[1]["action_mask"], np.random.default_rng(0), np.zeros(E)
+    for step in range(SHORT.steps):
+        _, rewards, _, _, info = env.step(random_legal(masks, generator))
+        masks, returns = info["action_mask"], returns + rewards
+        assert ("episode" in info) == (step == SHORT.steps - 1)
+    assert np.allclose(info["episode"]["r"], returns, atol=1e-6)
+    assert info["episode"]["l"].tolist() == [SHORT.steps] * E
+    listed = DictInfoToList(vector())
+    _, infos = listed.reset(seed=0)
+    assert [sorted(one) for one in infos] == [["action_mask"]] * E
+    for _ in range(SHORT.steps):
+        *_, infos = listed.step(np.zeros(E, dtype=np.int64))
+    assert all(listed.single_observation_space.contains(one["final_obs"]) for one in infos)
