@@ -38,3 +38,5 @@ def test_the_command_line_without_its_packages_says_what_to_install(
     said = capsys.readouterr().err
     assert "accredit: `accredit` needs the package tyro, which is not installed; install" in said
     assert "pip install 'accredit[grow]'" in said
+    assert main(["attribute", "heads.py"]) == 2
+    assert "pip install 'accredit[cli]'" in capsys.readouterr().err

@@ -1,4 +1,7 @@
-"""The command line: `accredit grow`, `attribute`, `resume`, `evaluate`, `report`."""
+"""The command line: `accredit grow`, `attribute`, `resume`, `evaluate`, `report`, `watch`.
+
+Exit status: 0 done, 1 training or an evaluation failed, 2 bad input, 130 stopped by Ctrl-C and ready to be resumed.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import sys
 from collections.abc import Sequence
 
 __all__ = ["main"]
+
+_NEED_TRAINING = ("grow", "resume", "evaluate")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,9 +22,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "accredit").split(".")[0] == "accredit":
             raise
+        words = sys.argv[1:] if arguments is None else arguments
+        extra = "grow" if words and words[0] in _NEED_TRAINING else "cli"
         print(
-            f"accredit: `accredit` needs the package {error.name}, which is not installed; install the command line "
-            "and the training system by pip install 'accredit[grow]'.",
+            f"accredit: `accredit` needs the package {error.name}, which is not installed; install what this command "
+            f"needs by pip install 'accredit[{extra}]'.",
             file=sys.stderr,
         )
         return 2
+    except KeyboardInterrupt:  # while packages are loaded, or between two things that look after it themselves
+        print("accredit: stopped while nothing was under way; give the same command again.", file=sys.stderr)
+        return 130

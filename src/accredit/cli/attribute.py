@@ -10,7 +10,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from accredit.attribution.prepared import PreparedEvaluation
 from accredit.cli.attribution_folder import AttributionFolder, new_folder, pictures_note, result_record, write_result
 from accredit.cli.commands import Attribute
 from accredit.cli.contributions import outcome
+from accredit.cli.interrupt import STOPPED, gentle_stop
 from accredit.cli.progress import Display
 from accredit.cli.stopping import stop_rule
 from accredit.cli.user_file import DEFAULT_BUILDER, build_task, line_of, split_name, telling_lines
@@ -35,7 +36,7 @@ from accredit.models.task import AttributionTask, fingerprint
 from accredit.models.value import ModelValue, SharingReport
 from accredit.report.attribution_report import write_attribution_report
 
-DONE, FAILED, STOPPED = 0, 1, 130
+DONE, FAILED = 0, 1
 _SHOW_EVERY_S = 0.1
 
 
@@ -79,15 +80,17 @@ def _prepare(command: Attribute, display: Display) -> Job:
     name, task = _task_of(command, display)
     progress = EvaluationProgress(display)
     with telling_lines(command.what):
-        value = task.value(sharing=command.sharing, progress=None if command.quiet else progress.passed)
+        value = task.value(sharing=command.sharing, progress=progress.passed)
     progress.value = value
     config = CounterfactualConfig(
         strategy=command.strategy,
         max_evaluations=command.max_evaluations,
         timeout_s=command.seconds,
         stop=stop_rule(command.half_width, command.stop, value.outputs),
+        confidence=command.confidence,
         outputs=value.outputs,
         seed=command.seed,
+        **({} if command.max_example_bytes is None else {"max_example_bytes": command.max_example_bytes}),
     )
     folder = AttributionFolder(command.out) if command.out is not None else new_folder(name)
     with telling_lines(command.what):
@@ -98,8 +101,18 @@ def _prepare(command: Attribute, display: Display) -> Job:
 
 def _evaluate(command: Attribute, job: Job) -> CounterfactualMatrix:
     """The matrix, which is in the folder too."""
+    # processes and clusters report too rarely to be asked to stop
+    stop = gentle_stop(
+        job.progress.display.say,
+        where="after this pass, with everything that is finished",
+        at_once=command.workers > 1 or command.dask is not None,
+    )
     try:
-        with telling_lines(command.what), workers(job.value, command) as (evaluation, executor):
+        with (
+            stop as job.progress.should_stop,
+            telling_lines(command.what),
+            workers(job.value, command) as (evaluation, executor),
+        ):
             return CounterfactualEngine(job.config).compute_matrix(
                 job.value.switchable.players,
                 evaluation,
@@ -154,21 +167,24 @@ def _task_of(command: Attribute, display: Display) -> tuple[str, AttributionTask
 
 @dataclass
 class EvaluationProgress:
-    """Joins both reports of progress: coalitions after every call, passes within a call."""
+    """Joins both reports of progress: coalitions after every call, passes within a call; ends both after Ctrl-C."""
 
     display: Display
     value: ModelValue | None = None
     done: int = 0
     planned: int = 0
     shown_s: float = -_SHOW_EVERY_S
+    should_stop: Callable[[], bool] = lambda: False
 
     def evaluated(self, done: int, planned: int) -> None:
         """Coalitions that have a value."""
+        self._end_if_asked()
         self.done, self.planned = done, planned
         self.display.show("evaluating", done, planned)
 
     def passed(self, done: int, total: int) -> None:
         """Passes of the call that goes on; a coalition is done with its last batch."""
+        self._end_if_asked()
         now_s = time.monotonic()
         if now_s - self.shown_s < _SHOW_EVERY_S:
             return
@@ -178,6 +194,10 @@ class EvaluationProgress:
             self.display.show("evaluating", min(self.done + done // n_batches, self.planned), self.planned)
         else:
             self.display.show("first passes", done, total)
+
+    def _end_if_asked(self) -> None:
+        if self.should_stop():
+            raise KeyboardInterrupt
 
 
 def check_workers(command: Attribute) -> None:

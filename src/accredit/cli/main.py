@@ -1,6 +1,6 @@
 """From the arguments to a command.
 
-Exit status: 0 done, 1 training or an evaluation failed, 2 bad input, 130 stopped by Ctrl-C and ready to be resumed.
+Exit statuses stand in `accredit.cli`.
 """
 
 from __future__ import annotations

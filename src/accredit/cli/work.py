@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import signal
+import json
+import shlex
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
 from accredit.cli.commands import Evaluate, Grow, Resume
+from accredit.cli.interrupt import STOPPED, gentle_stop
 from accredit.cli.progress import Display
 from accredit.cli.settings import quick, with_settings
 from accredit.cli.sinks import sinks_of
@@ -24,13 +24,12 @@ from accredit.training.loop import Stopped, Watcher, evaluate, resume, train
 from accredit.training.run_folder import RunFolder
 from accredit.training.task import find_task
 
-DONE, STOPPED = 0, 130
+DONE = 0
 
 
 def grow(command: Grow) -> int:
     """Train, compare, report."""
-    find_task(command.task)
-    config = TrainConfig(task=command.task, seed=command.seed)
+    config = TrainConfig(task=command.task, seed=command.seed, episode=find_task(command.task).episode)
     if command.quick:
         config = quick(config)
     config = replace(
@@ -42,9 +41,7 @@ def grow(command: Grow) -> int:
     name = f"{config.task}-seed{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = RunFolder(command.out) if command.out else RunFolder(Path("runs") / name).unused_name()
     sinks = sinks_of(folder.path, command.sink)
-    return _watched(
-        lambda watcher: train(config, folder.path, watcher=watcher, sinks=sinks), folder, quiet=command.quiet
-    )
+    return _watched(lambda watcher: train(config, folder.path, watcher=watcher, sinks=sinks), folder, command)
 
 
 def resume_run(command: Resume) -> int:
@@ -53,7 +50,7 @@ def resume_run(command: Resume) -> int:
     return _watched(
         lambda watcher: resume(command.run, updates=command.updates, watcher=watcher, sinks=sinks),
         RunFolder(command.run),
-        quiet=command.quiet,
+        command,
     )
 
 
@@ -61,50 +58,53 @@ def evaluate_run(command: Evaluate) -> int:
     """Compare and report."""
     sinks = sinks_of(command.run, None)
     return _watched(
-        lambda watcher: evaluate(command.run, watcher=watcher, sinks=sinks), RunFolder(command.run), quiet=command.quiet
+        lambda watcher: evaluate(command.run, watcher=watcher, sinks=sinks), RunFolder(command.run), command
     )
 
 
-def _watched(work: Callable[[Watcher], Comparison], folder: RunFolder, *, quiet: bool) -> int:
+def _watched(work: Callable[[Watcher], Comparison], folder: RunFolder, command: Grow | Resume | Evaluate) -> int:
     """Do the work under a progress display; print the outcome, write the report."""
-    console = Console(highlight=False)
-    display = Display(console, quiet=quiet)
+    console = Console(stderr=command.json, highlight=False)
+    display = Display(console, quiet=command.quiet)
     try:
-        with _gentle_stop(display.say) as should_stop:
+        with gentle_stop(display.say, where="where the run can be resumed without loss") as should_stop:
             comparison = work(
                 replace(Watcher(), on_progress=display.show, on_notice=display.say, should_stop=should_stop)
             )
     except (Stopped, KeyboardInterrupt):
         display.close()
-        display.say(f"stopped; nothing that a checkpoint holds is lost. Go on by: accredit resume {folder.path}")
+        display.say(_go_on(folder))
         return STOPPED
     finally:
         display.close()
+    try:
+        _show(comparison, folder, console, as_json=command.json)
+    except KeyboardInterrupt:
+        path = shlex.quote(str(folder.path))
+        display.say(f"stopped; the comparison is kept in {folder.evaluation}. Go on by: accredit report {path}")
+        return STOPPED
+    return DONE
+
+
+def _show(comparison: Comparison, folder: RunFolder, console: Console, *, as_json: bool) -> None:
+    """Tables for readers, JSON for programs, and the report."""
     console.print(policy_table(comparison))
     console.print(size_table(comparison))
     if comparison.grafts:
         console.print(graft_table(comparison))
     else:
         console.print("The learned policy committed no graft.")
-    console.print(f"report: {write_run_report(folder.path)}", soft_wrap=True)
-    return DONE
+    report = write_run_report(folder.path)
+    console.print(f"report: {report}", soft_wrap=True, markup=False)
+    if as_json:
+        record = {"run": str(folder.path), "report": str(report), **comparison.to_dict()}
+        print(json.dumps(record, indent=1, allow_nan=False))
 
 
-@contextmanager
-def _gentle_stop(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C end the run after its update and with a checkpoint, the second one at once."""
-    asked = False
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        say("stopping where the run can be resumed without loss; Ctrl-C again stops at once")
-
-    before = signal.signal(signal.SIGINT, on_signal)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _go_on(folder: RunFolder) -> str:
+    """What is kept of a run that was stopped, and the command that goes on."""
+    if not folder.config.exists():
+        return "stopped before the run began; nothing was written"
+    return (
+        f"stopped; nothing that a checkpoint holds is lost. Go on by: accredit resume {shlex.quote(str(folder.path))}"
+    )
