@@ -8,7 +8,7 @@ N hosts of a pass, B examples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -18,10 +18,24 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from accredit.errors import InvalidArgument
+from accredit.growth.architectures import CausalAttention, FeedForward, Normalised, attended, normalised
 
 Shape = tuple[int, ...]
-ELEMENTWISE = (nn.Identity, nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.LeakyReLU, nn.Softplus)
-"""Layers without parameters that treat every number alone."""
+Batched = Callable[[Sequence[Tensor], Tensor], Tensor]
+"""Parameters [N, *shape] and hidden values [N, B, ...] of N hosts -> what their layers return, [N, B, ...]."""
+ELEMENTWISE = (
+    nn.Identity,
+    nn.ReLU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.ELU,
+    nn.LeakyReLU,
+    nn.Softplus,
+    Normalised,
+)
+"""Layers without parameters that treat every number, or every vector along the last axis, alone."""
 
 
 class StackForm(Protocol):
@@ -63,7 +77,7 @@ def form_of(layer: nn.Module) -> StackForm:
         return ElementwiseForm(layer)
     if type(layer) is nn.Linear and layer.bias is not None:
         return LinearForm(layer)
-    return MappedForm(layer)
+    return ModuleForm(layer)
 
 
 class ElementwiseForm:
@@ -114,8 +128,8 @@ class LinearForm:
         return values.view(*hidden.shape[:-1], -1)
 
 
-class MappedForm:
-    """Any module, mapped over the hosts.
+class ModuleForm:
+    """Any module: by a batched function of its own, or else mapped over the hosts.
 
     Buffers are taken from the module that the form was made of: they are constants, such as a causal mask, and the
     same in every host.
@@ -123,7 +137,8 @@ class MappedForm:
 
     def __init__(self, layer: nn.Module) -> None:
         self._layer = layer
-        self._names = tuple(name for name, _ in layer.named_parameters())
+        batched = BATCHED.get(type(layer), mapped)
+        self._compute = batched(layer)
         self.shapes = tuple(tuple(parameter.shape) for parameter in layer.parameters())
         self.is_learned = tuple(parameter.requires_grad for parameter in layer.parameters())
 
@@ -150,13 +165,59 @@ class MappedForm:
 
     def forward(self, tensors: Sequence[Tensor], hidden: Tensor) -> Tensor:
         """Return the values of all hosts."""
+        return self._compute(tensors, hidden)
 
-        def one(parameters: tuple[Tensor, ...], x: Tensor) -> Tensor:
-            values: Tensor = functional_call(self._layer, dict(zip(self._names, parameters, strict=True)), (x,))
-            return values
 
-        values: Tensor = vmap(one)(tuple(tensors), hidden) if self._names else vmap(self._layer)(hidden)
+def mapped(layer: nn.Module) -> Batched:
+    """Return the forward pass of `layer`, mapped over the hosts by `torch.func`."""
+    names = tuple(name for name, _ in layer.named_parameters())
+
+    def one(parameters: tuple[Tensor, ...], x: Tensor) -> Tensor:
+        values: Tensor = functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))
         return values
+
+    def compute(tensors: Sequence[Tensor], hidden: Tensor) -> Tensor:
+        values: Tensor = vmap(one)(tuple(tensors), hidden) if names else vmap(layer)(hidden)
+        return values
+
+    return compute
+
+
+def attention(layer: nn.Module) -> Batched:
+    """Return `CausalAttention` of all hosts: examples of all hosts attend side by side."""
+    assert isinstance(layer, CausalAttention)
+
+    def compute(tensors: Sequence[Tensor], hidden: Tensor) -> Tensor:
+        inside, inside_bias, outside, outside_bias = tensors
+        parts = affine(normalised(hidden), inside, inside_bias)
+        gathered = attended(parts.flatten(0, 1), layer.bias, layer.heads)
+        return hidden + affine(gathered.view(hidden.shape), outside, outside_bias)
+
+    return compute
+
+
+def feed_forward(layer: nn.Module) -> Batched:
+    """Return `FeedForward` of all hosts."""
+    del layer
+
+    def compute(tensors: Sequence[Tensor], hidden: Tensor) -> Tensor:
+        inside, inside_bias, outside, outside_bias = tensors
+        return hidden + affine(affine(normalised(hidden), inside, inside_bias).relu(), outside, outside_bias)
+
+    return compute
+
+
+def affine(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return x W' + b of all hosts, [N, B, ..., out], for weights [N, out, in] as `nn.Linear` has them."""
+    values = torch.baddbmm(bias.unsqueeze(1), hidden.flatten(1, -2), weight.transpose(1, 2))
+    return values.view(*hidden.shape[:-1], -1)
+
+
+BATCHED: dict[type[nn.Module], Callable[[nn.Module], Batched]] = {
+    CausalAttention: attention,
+    FeedForward: feed_forward,
+}
+"""Layers with a batched function of their own, two to three times as fast as the mapped one."""
 
 
 def _check(module: nn.Module) -> None:

@@ -55,7 +55,9 @@ class StackLayout:
         self.axes = tuple(slot.axis for slot in template.slots)
         self.features = tuple(slot.features for slot in template.slots)
         """D of every slot."""
+        self._template = template
         self._signature = _signature(template)
+        self._widest: dict[tuple[int, ...], int] = {}
         shared = sum(len(list(layer.parameters())) for layer in template.layers) - len(list(template.parameters()))
         if shared:
             raise InvalidArgument(
@@ -111,6 +113,18 @@ class StackLayout:
         host = sum(_size(shape) for shape in self.host_shapes)
         sizes = [host] + [sum(map(_size, self.slot_shapes(slot))) for slot in range(self.num_slots)]
         return torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+
+    @torch.no_grad()
+    def widest(self, inputs: Tensor) -> int:
+        """Return the numbers of the widest tensor between two layers, for one example of `inputs` [B, ...]."""
+        shape = tuple(inputs.shape[1:])
+        if shape not in self._widest:
+            sizes, hidden = [inputs[:1].numel()], inputs[:1]
+            for layer in self._template.layers:
+                hidden = layer(hidden)
+                sizes.append(hidden.numel())
+            self._widest[shape] = max(sizes)
+        return self._widest[shape]
 
     def unpack(self, flat: Tensor) -> tuple[list[Tensor], list[SlotWeights]]:
         """Split [rows, P] into the host's tensors and each slot's weights, as views with one common gradient.

@@ -22,8 +22,8 @@ from accredit.growth.stage import Stage
 
 STATE_TENSORS = ("weights", "learnable", "floor", "momentum", "square", "steps")
 EMPTY = -1
-LARGEST_PASS = 2**24
-"""Numbers of input, over all rows, that one pass of an evaluation takes: what bounds its memory."""
+LARGEST_PASS = 2**21
+"""Numbers in the widest tensor of one pass of an evaluation: bounds its memory, and small ones are faster, too."""
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
@@ -155,7 +155,7 @@ class StackedHosts:
         }[players]
         weights = torch.from_numpy(np.where(switched & (players == Players.CANDIDATES), 1.0, alphas)).float()
         slots = tuple(np.flatnonzero(switched.any(axis=0)).tolist())
-        per_pass = max(1, LARGEST_PASS // max(1, len(rows) * inputs[:1].numel()))
+        per_pass = max(1, LARGEST_PASS // max(1, len(rows) * 2 ** len(slots) * self.layout.widest(inputs)))
         scores = []
         for x, y in zip(torch.split(inputs, per_pass), torch.split(labels, per_pass), strict=True):
             shared = x.expand(len(rows), *x.shape)
@@ -189,7 +189,7 @@ class StackedHosts:
         ]
         on = torch.from_numpy(np.where(plays & (players == Players.CANDIDATES), 1.0, alphas)).float()
         weights = torch.where(torch.from_numpy(plays) & ~masks, 0.0, on)
-        per_pass, scores = max(1, LARGEST_PASS // max(1, inputs.numel())), []
+        per_pass, scores = max(1, LARGEST_PASS // max(1, len(inputs) * self.layout.widest(inputs))), []
         for part in torch.split(weights, per_pass):
             flat, floor = self.weights[[row]].expand(len(part), -1), self.floor[[row]].expand(len(part), -1)
             outputs = self._forward(flat, floor, part, inputs.expand(len(part), *inputs.shape))

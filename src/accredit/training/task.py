@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from accredit.errors import InvalidArgument, UnknownName
-from accredit.growth.architectures import mlp_layers
+from accredit.growth.architectures import mlp_layers, transformer_layers
 from accredit.growth.catalogue import VECTOR_CATALOGUE, Kind, VectorKind
 from accredit.growth.hosts import Hosts
 from accredit.growth.looped import LoopedHosts
@@ -22,6 +22,8 @@ from accredit.growth.stacked import StackedHosts
 from accredit.training.config import EpisodeConfig
 from accredit.training.data import Splits, digits
 from accredit.training.planted import FEATURES, PLANTED_CATALOGUE, planted
+from accredit.training.reward import RewardConfig
+from accredit.training.text import ALPHABET, CONTEXT, text
 
 Layers = Sequence[nn.Module]
 
@@ -164,10 +166,36 @@ def _wider_mlp(sizes: tuple[int, ...], slots_before: tuple[int, ...], width: int
     return mlp_layers((sizes[0], *(width,) * max(1, len(sizes) - 2), sizes[-1]), slots_before)
 
 
+def _text_layers(features: int) -> Layers:
+    """Return a transformer whose narrow places grow with the residual stream: 16 has 3 numbers a character, and 4."""
+    return transformer_layers(
+        tokens=len(ALPHABET),
+        context=CONTEXT,
+        inner=max(1, 3 * features // 16),
+        features=features,
+        heads=2,
+        width=features // 4,
+        blocks=1,
+    )
+
+
 DIGITS = mlp_task("digits", (64, 8, 8, 10), catalogue=VECTOR_CATALOGUE, load=digits)
 PLANTED = mlp_task("planted", (FEATURES, 2), catalogue=PLANTED_CATALOGUE, load=planted, slots_before=(0, 0, 0))
 
-TASKS = (DIGITS, PLANTED)
+TEXT_FEATURES = 16
+TEXT = Task(
+    name="text",
+    layers=partial(_text_layers, TEXT_FEATURES),
+    catalogue=VECTOR_CATALOGUE,
+    load=text,
+    # a guess among 32 characters costs 3.47 nats
+    episode=EpisodeConfig(batch_size=16, learning_rate=1.5e-2, reward=RewardConfig(loss_cap=3.6)),
+    wider=_text_layers,
+    large_widths=(20, 24, 32),
+)
+"""Tight hosts of 1,924 parameters: a character is three numbers, and the feed-forward part is four wide."""
+
+TASKS = (DIGITS, PLANTED, TEXT)
 
 
 def find_task(name: str) -> Task:
