@@ -10,8 +10,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from accredit.telemetry import EVENT_KINDS, CoalitionsEvaluated, CsvSink, Origin, RunCompleted, StageChanged
-from accredit.telemetry.row import columns_of
+from accredit.telemetry import (
+    EVENT_KINDS,
+    CoalitionsEvaluated,
+    CsvSink,
+    Origin,
+    RunCompleted,
+    StageChanged,
+    UpdateCompleted,
+)
+from accredit.telemetry.record import decode, encode
+from accredit.telemetry.row import columns_of, row_of
 
 NAME = 'a "quoted", name\nof two lines'
 STAGE = StageChanged(
@@ -105,6 +114,19 @@ def test_a_row_that_does_not_fit_on_the_disk_leaves_whole_rows(tmp_path: Path, m
         table.file = real
         sink(RunCompleted(updates=3))
     assert (tmp_path / "RunCompleted.csv").read_text().splitlines()[1:] == [",,,,1", ",,,,3"]
+
+
+def test_what_a_clock_measured_is_in_no_table_and_in_no_comparison():
+    """[R32] Two updates that differ in it are equal, and their rows have the same cells; a frame has the column."""
+    lines = (Path(__file__).parents[1] / "golden" / "events.jsonl").read_text().splitlines()
+    update = replace(decode(next(line for line in lines if "UpdateCompleted" in line)), final_log_loss=0.5)
+    slow, fast = (replace(update, attribution_share=share) for share in (0.5, 0.125))
+    assert slow == fast
+    assert decode(encode(slow, time_s=0.0)).attribution_share == 0.5
+    assert "attribution_share" in columns_of(UpdateCompleted)
+    assert "attribution_share" not in columns_of(UpdateCompleted, times=False)
+    assert row_of(slow, times=False) == row_of(fast, times=False)
+    assert len(row_of(slow)) == len(columns_of(UpdateCompleted)) == len(row_of(slow, times=False)) + 1
 
 
 def test_a_sink_says_where_it_writes():

@@ -5,7 +5,9 @@ E environments, T steps.
 
 import dataclasses
 import io
+import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -15,7 +17,9 @@ from training_toys import TINY, TOY, same
 from accredit.errors import PolicyCollapsed, TrainingFailed
 from accredit.growth.stage import Operation
 from accredit.ppo.config import Memory, PPOConfig
+from accredit.ppo.rollout import Rollout
 from accredit.telemetry import Event, PolicyRolledBack, UpdateCompleted
+from accredit.training.collection import Collected
 from accredit.training.trainer import Trainer
 
 OPTIONS = {
@@ -232,3 +236,22 @@ def test_a_policy_that_is_sure_but_does_more_than_one_thing_or_is_not_sure_goes_
         assert event.decision_entropy < 1e-6
     else:
         assert set(event.action_frequencies) > {"graft"}
+
+
+def test_the_share_of_attribution_is_measured_by_the_clock_of_every_part_that_measures(monkeypatch):
+    """[R32] A clock that moves by 1 s whenever it is read, which is twice a measurement and at both ends.
+
+    T steps and one common beginning of episodes are measured; of the latter nothing is told, for no graft is there.
+    """
+    made, readings = warmed(), itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(readings)))
+    steps = TINY.episode.steps
+    assert made.learn().attribution_share == pytest.approx(steps / (2 * (steps + 1) + 1))
+
+
+def test_the_share_of_attribution_counts_every_process():
+    """[R32] 6 s of two processes within 10 s are 30 % of the time of each."""
+    collected = Collected(rollout=Rollout(), last_values=torch.empty(0), attribution_s=6.0)
+    collected.began_s = time.perf_counter() - 10.0
+    assert collected.attribution_share(2) == pytest.approx(0.3, rel=1e-3)
+    assert collected.attribution_share(1) == pytest.approx(0.6, rel=1e-3)

@@ -165,6 +165,9 @@ class UpdateCompleted:
     """Mean entropy of the policy as it acted, where more than one action was legal, nats; None as above."""
     value_scale: float | None = None
     """Standard deviation that value targets are learned at, after the update; None where they are not normalized."""
+    attribution_share: float | None = field(default=None, compare=False)
+    """Share of the time of rollout and update that attribution took; None as above. A clock measured it, so that it is
+    no part of what makes two events equal."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 
-from accredit.telemetry.event import Event, Origin
+from accredit.telemetry.event import EVENT_KINDS, Event, Origin
 
 _ORIGIN = tuple(field.name for field in fields(Origin))
+_NOT_REPEATED: Mapping[type[Event], frozenset[str]] = {
+    kind: frozenset(field.name for field in fields(kind) if field.name == "origin" or not field.compare)
+    for kind in EVENT_KINDS.values()
+}
 
 
-def columns_of(kind: type[Event]) -> tuple[str, ...]:
+def columns_of(kind: type[Event], *, times: bool = True) -> tuple[str, ...]:
     """Return the names of the columns of a table of events of one kind.
+
+    Args:
+        kind: of the events.
+        times: whether fields that a clock measured are among them.
 
     Example:
         >>> from accredit.telemetry import RunCompleted
         >>> columns_of(RunCompleted)
         ('environment', 'episode', 'step', 'game', 'updates')
     """
-    return _ORIGIN + tuple(field.name for field in fields(kind) if field.name != "origin")
+    return _ORIGIN + tuple(field.name for field in fields(kind) if field.name != "origin" and (times or field.compare))
 
 
-def row_of(event: Event) -> tuple[object, ...]:
+def row_of(event: Event, *, times: bool = True) -> tuple[object, ...]:
     """Return the values in the order of `columns_of`."""
-    values = vars(event)
-    origin = vars(event.origin)
-    return (*(origin[name] for name in _ORIGIN), *(value for name, value in values.items() if name != "origin"))
+    origin, left_out = vars(event.origin), {"origin"} if times else _NOT_REPEATED[type(event)]
+    own = (value for name, value in vars(event).items() if name not in left_out)
+    return (*(origin[name] for name in _ORIGIN), *own)

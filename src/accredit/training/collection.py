@@ -5,6 +5,7 @@ T steps, E environments, N = T E decisions.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +29,14 @@ class Collected:
     """As the environment gave them, [E, F] each."""
     results: dict[str, list[float]] = field(default_factory=dict)
     """Of the episodes that ended."""
+    attribution_s: float = 0.0
+    """Seconds spent on measuring grafts, over all groups of environments."""
+    began_s: float = field(default_factory=lambda: time.perf_counter())
+    """When the rollout began, by a monotonic clock."""
+
+    def attribution_share(self, processes: int) -> float:
+        """Return which share of the time since the rollout began was spent on measuring grafts, in each process."""
+        return self.attribution_s / processes / (time.perf_counter() - self.began_s)
 
     def mean_result(self, name: str) -> float | None:
         """Return the mean over the episodes that ended; None where none did, or one is not finite."""

@@ -83,7 +83,7 @@ class Credit:
     @property
     def is_known(self) -> NDArray[np.bool_]:
         """Which contributions were measured, [R, S]."""
-        return np.isfinite(self.values[0])
+        return np.asarray(np.isfinite(self.values[0]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -155,13 +155,15 @@ class GrowthVectorEnv(gymnasium.vector.VectorEnv[Observations, NDArray[np.int64]
 
         Returns:
             observations [E, F], rewards [E] in nats, terminations [E], truncations [E] (never), and `info` with
-            `action_mask` [E, A], the terms of the reward, and for ended episodes `final_obs` and their results.
+            `action_mask` [E, A], the terms of the reward, `attribution_s` (the seconds that measuring the grafts took,
+            over all groups), and for ended episodes `final_obs` and their results.
         """
         chosen = np.asarray(actions)
         stepped = self._ask([partial(EpisodeGroup.step, actions=chosen[part]) for part in self._parts])
         ended = np.concatenate([each.outcome.ended for each in stepped])
         terms = [_terms(each.outcome) for each in stepped]
         info: dict[str, Any] = {name: np.concatenate([each[name] for each in terms]) for name in terms[0]}
+        info["attribution_s"] = sum(each.outcome.attribution_s for each in stepped)
         rewards = np.concatenate([each.outcome.reward.total for each in stepped])
         views = [each.view for each in stepped]
         if ended.any():

@@ -43,6 +43,8 @@ class Outcome:
     """Episodes that are over; always terminal, since the horizon is in the observation, [E]."""
     diverged: NDArray[np.bool_]
     """Episodes that ended because training left weights that are not finite, [E]."""
+    attribution_s: float
+    """Seconds that measuring the grafts took, by a monotonic clock."""
 
 
 class Episodes:
@@ -176,7 +178,7 @@ class Episodes:
         """
         rows = np.arange(self.num_environments)
         chosen = np.where(self.legal()[rows, choices], choices, 0)
-        before = (self.loss.copy(), self.control_loss())
+        before, measured_before_s = (self.loss.copy(), self.control_loss()), self.measurements.seconds
         actions = [self.actions.actions[choice] for choice in chosen]
         for at, action in enumerate(actions):
             self._apply(at, action)
@@ -208,7 +210,8 @@ class Episodes:
             reward=reward,
             diverged=diverged,
         )
-        return Outcome(reward=reward, ended=over | diverged, diverged=diverged)
+        attribution_s = self.measurements.seconds - measured_before_s
+        return Outcome(reward=reward, ended=over | diverged, diverged=diverged, attribution_s=attribution_s)
 
     def state_dict(self) -> dict[str, object]:
         """Return everything that is needed to continue at this very step."""

@@ -178,6 +178,7 @@ class Trainer:
             rollout.begins.append(self._begins)
             rollout.rewards.append(self._scaled(torch.from_numpy(rewards), over))
             rollout.terminated.append(over)
+            collected.attribution_s += info["attribution_s"]
             collected.raw_rewards.append(rewards)
             collected.raw_observations.append(raw)
             # The next observation of an environment that ended belongs to another episode.
@@ -253,5 +254,6 @@ class Trainer:
             observation_dropped=seen.dropped,
             decision_entropy=collected.decision_entropy(),
             value_scale=None if values is None else float(values.scale),
+            attribution_share=collected.attribution_share(self.config.processes),
             **(dict.fromkeys(MEASURED_IN_UPDATE) | {"epochs": 0} if report is None else vars(report)),
         )

@@ -56,8 +56,8 @@ class CsvSink(View):
         """Write one row."""
         kind = type(event)
         if kind not in self._tables:
-            self._tables[kind] = _Table(self.folder / f"{kind.__name__}.csv", ",".join(columns_of(kind)))
-        self._tables[kind].write(",".join(map(_cell, row_of(event))))
+            self._tables[kind] = _Table(self.folder / f"{kind.__name__}.csv", ",".join(columns_of(kind, times=False)))
+        self._tables[kind].write(",".join(map(_cell, row_of(event, times=False))))
 
     def close(self) -> None:
         """Close the files."""
