@@ -31,7 +31,7 @@ from benchmarks.growth_planted import summarize as planted_summary
 from benchmarks.growth_studies import ROOT, STUDIES, Record, configuration, run, tune_once
 from benchmarks.growth_tables import page, save_picture, summarize
 
-from accredit.training.config_record import to_plain
+from accredit.training.config_record import differing_fields, to_plain
 
 COSTS, PLANTED = "costs", "planted"
 FIRST_SEED = 1000
@@ -64,17 +64,19 @@ def key_of(record: Record) -> tuple[object, ...]:
 def read_runs(path: Path) -> list[Record]:
     """Finished runs of earlier starts whose configuration is still that of their study; a torn last line is left out.
 
-    Where the configuration of a study has changed since, its old runs stay in the file and count no more.
+    Where a field of a study has changed since, its old runs stay in the file and count no more; a field that a run
+    does not know is new, and its default does what was done before.
     """
     if not path.exists():
         return []
     records = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    return [
-        record
-        for record in records
-        if record["study"] in STUDIES
-        and record["config"] == to_plain(configuration(record["study"], record["seed"], quick=record["quick"]))
-    ]
+    return [record for record in records if record["study"] in STUDIES and not changes(record)]
+
+
+def changes(record: Record) -> list[str]:
+    """Return how the study's configuration differs from that of a run, but for new fields."""
+    wanted = to_plain(configuration(record["study"], record["seed"], quick=record["quick"]))
+    return [line for line in differing_fields(record["config"], wanted) if ": None -> " not in line]
 
 
 def prepare_worker() -> None:
