@@ -172,6 +172,21 @@ def test_diagnostics_are_the_fields_of_the_updates(finished: Path):
     assert "there were none" in section(page, "Normalizers").paragraphs[0]
 
 
+def test_the_share_of_attribution_is_told_where_it_was_measured(tmp_path: Path):
+    told = [report_runs.update(at, attribution_share=share) for at, share in ((1, None), (2, 0.1), (3, 0.3))]
+    page = page_of(report_runs.write_run(tmp_path / "run", told, None))
+    assert item(page, "Attribution in the time of an update").series[0].y == (None, 0.1, 0.3)
+    assert ("attribution, share of the time of training", "20.0%") in item(page, "Time").rows
+    page = page_of(report_runs.write_run(tmp_path / "other", [report_runs.update(1)], None))
+    assert [row[0] for row in item(page, "Time").rows] == [
+        "training",
+        "comparison on the test split",
+        "an update, median",
+        "decisions",
+        "decisions in a second",
+    ]
+
+
 def test_rows_that_were_left_out_are_drawn(tmp_path: Path):
     told = [report_runs.update(1), report_runs.update(2, observation_dropped=5)]
     page = page_of(report_runs.write_run(tmp_path / "run", told, None))
