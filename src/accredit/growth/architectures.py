@@ -126,7 +126,8 @@ class CausalAttention(nn.Module):
     def __init__(self, features: int, context: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.inside = nn.Linear(features, 3 * features)
+        # no bias: that of the keys would change nothing, and its gradient be nothing but rounding
+        self.inside = nn.Linear(features, 3 * features, bias=False)
         self.outside = nn.Linear(features, features)
         place = torch.arange(float(context))
         distance = place.unsqueeze(1) - place

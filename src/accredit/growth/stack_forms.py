@@ -188,8 +188,8 @@ def attention(layer: nn.Module) -> Batched:
     assert isinstance(layer, CausalAttention)
 
     def compute(tensors: Sequence[Tensor], hidden: Tensor) -> Tensor:
-        inside, inside_bias, outside, outside_bias = tensors
-        parts = affine(normalised(hidden), inside, inside_bias)
+        inside, outside, outside_bias = tensors
+        parts = torch.bmm(normalised(hidden).flatten(1, -2), inside.transpose(1, 2)).view(*hidden.shape[:-1], -1)
         gathered = attended(parts.flatten(0, 1), layer.bias, layer.heads)
         return hidden + affine(gathered.view(hidden.shape), outside, outside_bias)
 

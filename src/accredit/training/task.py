@@ -193,7 +193,7 @@ TEXT = Task(
     wider=_text_layers,
     large_widths=(20, 24, 32),
 )
-"""Tight hosts of 1,924 parameters: a character is three numbers, and the feed-forward part is four wide."""
+"""Tight hosts of 1,876 parameters: a character is three numbers, and the feed-forward part is four wide."""
 
 TASKS = (DIGITS, PLANTED, TEXT)
 
