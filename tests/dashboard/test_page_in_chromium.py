@@ -129,8 +129,8 @@ def test_every_control_is_reached_by_the_keyboard_and_seen(browser: Browser, run
         figures = page.locator("figure.chart").count()
         names = [name for name, _ in visited]
         assert names[:5] == ["a", "place", "output", "window", "pause"]
-        assert names[5 : 5 + figures] == ["summary"] * figures
-        assert [name for name, is_seen in visited[: 5 + figures] if not is_seen] == []
+        assert names[5 : 6 + figures] == ["summary"] * (1 + figures), "of the events, and of each figure"
+        assert [name for name, is_seen in visited[: 6 + figures] if not is_seen] == []
         page.locator("#window").focus()
         page.keyboard.press("l")
         page.locator("#entropy-0 .note", has_text="The latest 100.").wait_for()
@@ -160,6 +160,25 @@ def test_what_is_selected_is_shown_and_survives_a_reload(browser: Browser, run: 
         page.reload()
         page.locator("figcaption", has_text="Log-loss: train-1").wait_for()
         assert page.locator("#place").input_value() == "train-1"
+        page.close()
+
+
+def test_events_are_read_a_few_at_a_time_and_followed(browser: Browser, run: Path):
+    with served(run) as url:
+        page, heard = opened(browser, url)
+        page.locator(".log summary").click()
+        lines = page.locator(".log tbody th")
+        count = len((run / "events.jsonl").read_bytes().splitlines())
+        until(lambda: lines.all_inner_texts() == [str(count - at) for at in range(30)], within_s=5)
+        append(run, iter([update(4)]))
+        until(lambda: lines.first.inner_text() == str(count + 1), within_s=3)
+        page.get_by_role("button", name="Earlier").click()
+        until(lambda: lines.first.inner_text() == str(count - 29), within_s=3)
+        page.locator("#place").select_option("train-1")
+        page.get_by_role("button", name="Selected environments only").click()
+        names = page.locator(".log tbody td:nth-child(4)")
+        until(lambda: set(names.all_inner_texts()) == {"train-1"}, within_s=3)
+        assert [each for each in heard if not each.startswith(url)] == []
         page.close()
 
 

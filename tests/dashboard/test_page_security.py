@@ -72,6 +72,13 @@ def raw(url: str, request: bytes) -> bytes:
         "/data?place=a&place=b",
         "/page.js?file=/etc/passwd",
         "/data?place=" + "x" * 1300,
+        "/events?run=1",
+        "/events?run=-1",
+        "/events?run=%d9%a1",
+        "/events?run=../../secret.txt",
+        "/events?before=1e3",
+        "/events?before=" + "9" * 40,
+        "/events?file=private.txt",
     ],
 )
 def test_no_path_leads_to_a_file(url: str, path: str):
@@ -259,6 +266,7 @@ def test_asking_leaves_the_folder_as_it_was(tmp_path: Path):
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     with served(run) as url:
         asked(url, "/data")
+        asked(url, "/events?run=0&before=7&place=train-0")
         asked(url, "/data?place=train-0&window=recent&output=live%2Flog_loss")
     after = {path.name: path.read_bytes() for path in run.iterdir()}
     assert after.keys() - before.keys() == {"events.index"}

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from accredit.cli.commands import Watch
-from accredit.errors import MissingExtra
+from accredit.errors import InvalidArgument, MissingExtra
 
 DONE = 0
 
@@ -24,6 +24,10 @@ def watch_runs(command: Watch) -> int:
             f"`accredit watch` needs the package {error.name}, which is not installed; install the live page by "
             "pip install 'accredit[watch]'."
         ) from error
+    if not command.run:
+        raise InvalidArgument(
+            "`RUN` is missing, wanted the folder of at least one run; write for example accredit watch runs/first."
+        )
     token = command.token or os.environ.get("ACCREDIT_TOKEN") or None
     address = Address(host=command.host, port=command.port, token=token)
     names = _names(command.run)

@@ -26,7 +26,7 @@ _ICON = (
     '<path d="M3 12l3-5 3 3 4-7" fill="none" stroke="#fff" stroke-width="2"/></svg>'
 )
 _LONGEST_VALUE = 1200
-_WINDOWS = ("whole", "recent")
+_FAR = 10**15
 
 
 def application(runs: Sequence[WatchedRun], announcer: Announcer) -> Starlette:
@@ -38,11 +38,22 @@ def application(runs: Sequence[WatchedRun], announcer: Announcer) -> Starlette:
     """
 
     async def data(request: Request) -> Response:
-        selection = _selection(request)
-        if selection is None:
-            return Response("This address has no such parameters.\n", 400, media_type="text/plain")
-        content = await run_in_threadpool(_answer, runs, selection)
-        return Response(content, media_type="application/json")
+        values = _values(request, {"place", "window", "output"})
+        if values is None or values.get("window", "whole") not in ("whole", "recent"):
+            return _refused("This address has no such parameters.")
+        selection = Selection(
+            place=values.get("place", ""),
+            window="recent" if values.get("window") == "recent" else "whole",
+            output=values.get("output", ""),
+        )
+        return _json(await run_in_threadpool(_answer, runs, selection))
+
+    async def events(request: Request) -> Response:
+        values = _values(request, {"run", "before", "place"})
+        run, before = _count(values, "run", 0), _count(values, "before", _FAR)
+        if values is None or run is None or run >= len(runs) or before is None:
+            return _refused("This address has no such parameters.")
+        return _json(await run_in_threadpool(runs[run].log, before=before, place=values.get("place", "")))
 
     static = {
         "/": ("text/html", (_HERE / "page.html").read_text(encoding="utf-8")),
@@ -56,6 +67,7 @@ def application(runs: Sequence[WatchedRun], announcer: Announcer) -> Starlette:
         routes=[
             *(Route(path, _constant(*content), methods=["GET"]) for path, content in static.items()),
             Route("/data", data, methods=["GET"]),
+            Route("/events", events, methods=["GET"]),
             Route("/stream", announcer),
         ]
     )
@@ -66,29 +78,36 @@ def _constant(media_type: str, content: str) -> Any:
 
     async def answer(request: Request) -> Response:
         if request.url.query:
-            return Response("This address has no parameters.\n", 400, media_type="text/plain")
+            return _refused("This address has no parameters.")
         return Response(body, media_type=media_type)
 
     return answer
 
 
-def _selection(request: Request) -> Selection | None:
+def _values(request: Request, names: set[str]) -> dict[str, str] | None:
     """Return what is asked for, or None where the question makes no sense."""
     asked = request.query_params.multi_items()
     values = dict(asked)
-    if len(values) < len(asked) or values.keys() - {"place", "window", "output"}:
+    if len(values) < len(asked) or values.keys() - names or any(len(each) > _LONGEST_VALUE for each in values.values()):
         return None
-    window = values.get("window", "whole")
-    if window not in _WINDOWS or any(len(value) > _LONGEST_VALUE for value in values.values()):
-        return None
-    return Selection(
-        place=values.get("place", ""),
-        window="recent" if window == "recent" else "whole",
-        output=values.get("output", ""),
-    )
+    return values
 
 
-def _answer(runs: Sequence[WatchedRun], selection: Selection) -> bytes:
+def _count(values: dict[str, str] | None, name: str, default: int) -> int | None:
+    """Return a number of the address, or None where it is none."""
+    text = (values or {}).get(name, str(default))
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(_FAR)) else None
+
+
+def _refused(text: str) -> Response:
+    return Response(f"{text}\n", 400, media_type="text/plain")
+
+
+def _json(content: Plain) -> Response:
+    return Response(json.dumps(content, allow_nan=False).encode("ascii"), media_type="application/json")
+
+
+def _answer(runs: Sequence[WatchedRun], selection: Selection) -> Plain:
     groups: dict[str, int] = {}
     environments: dict[str, None] = {}
     outputs: dict[str, None] = {}
@@ -97,10 +116,9 @@ def _answer(runs: Sequence[WatchedRun], selection: Selection) -> bytes:
         groups |= choices["groups"]
         environments |= dict.fromkeys(choices["environments"])
         outputs |= dict.fromkeys(choices["outputs"])
-    answer: Plain = {
+    return {
         "runs": [run.answer(selection) for run in runs],
         "groups": groups,
         "environments": list(environments),
         "outputs": list(outputs),
     }
-    return json.dumps(answer, allow_nan=False).encode("ascii")

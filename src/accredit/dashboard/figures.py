@@ -147,7 +147,7 @@ def figures(tally: Tally, selection: Selection) -> list[Figure]:
     place, name = chosen_place(tally, selection)
     if place is not None:
         steps = Axis(label="steps of each environment" if place.members else "steps", unit="count")
-        whose = f"{place.members} environments" if place.members else name
+        whose = f"{place.members} environments" if place.members > 1 else name
         lines = [replace(each, title=f"{each.title}: {whose}") for each in (*_HOSTS, *_grafts(tally, place, selection))]
         drawn += _over(place, lines, steps, window)
     return [*drawn, *_over(tally.updates, (_decisions(tally), *_POLICY, *_NORMALIZERS), _UPDATE, window)]

@@ -54,16 +54,64 @@
     if (wanted.has("window")) controls.window.value = wanted.get("window");
   };
 
+  // ---- the events themselves, a few at a time
+  const eventRow = (row) => {
+    const time = row.time === null ? "" : new Date(1000 * row.time).toLocaleTimeString();
+    const cells = [time, row.event, row.environment, row.where, row.text];
+    return make("tr", {}, make("th", { scope: "row", className: "number", textContent: String(row.line) }),
+      ...cells.map((text) => make("td", {}, isolated(text))));
+  };
+  const log = (run) => {
+    const heads = ["line", "time", "event", "environment", "where", "what"];
+    const body = make("tbody");
+    const earlier = make("button", { type: "button", textContent: "Earlier" });
+    const latest = make("button", { type: "button", textContent: "Latest" });
+    const place = make("button", { type: "button", textContent: "Selected environments only" });
+    place.setAttribute("aria-pressed", "false");
+    const region = make("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: "Events" },
+      make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { scope: "col", textContent: text })))), body));
+    const element = make("details", { className: "log" }, make("summary", { textContent: "Events" }),
+      make("p", { className: "buttons" }, latest, earlier, place), region);
+    let before = null;
+    let next = 0;
+    element.read = async () => {
+      if (!element.open) return;
+      const query = new URLSearchParams({ run });
+      if (before !== null) query.set("before", before);
+      if (place.getAttribute("aria-pressed") === "true") query.set("place", controls.place.value);
+      const response = await fetch(`/events?${query}`).catch(() => null);
+      if (!response?.ok) return;  // the line above the controls says when the page is not reached
+      const found = await response.json();
+      next = found.first;
+      earlier.disabled = next === 0;
+      body.replaceChildren(...found.rows.map(eventRow));
+    };
+    const turn = (to) => {
+      before = to();
+      element.read();
+    };
+    element.follow = () => before === null && element.read();
+    element.addEventListener("toggle", element.read);
+    earlier.addEventListener("click", () => turn(() => next));
+    latest.addEventListener("click", () => turn(() => null));
+    place.addEventListener("click", () => {
+      place.setAttribute("aria-pressed", String(place.getAttribute("aria-pressed") !== "true"));
+      turn(() => null);
+    });
+    return element;
+  };
+
   // ---- the runs
   const showRuns = (runs) => {
     const holder = find("runs");
     while (holder.children.length < runs.length) {
       holder.append(make("section", { className: "run" },
         make("h2", { dir: "auto" }), make("p", { className: "state" }),
-        make("progress", { max: 1, ariaLabel: "events that were read" }), make("dl"), make("div")));
+        make("progress", { max: 1, ariaLabel: "events that were read" }), make("dl"), make("div"),
+        log(holder.children.length)));
     }
     runs.forEach((run, index) => {
-      const [name, state, progress, facts, notices] = holder.children[index].children;
+      const [name, state, progress, facts, notices, events] = holder.children[index].children;
       const isBehind = run.progress < 0.999;
       setText(name, run.name);
       setText(state, isBehind ? `${run.state}; reading its events: ${Math.floor(100 * run.progress)} %` : run.state);
@@ -71,6 +119,7 @@
       progress.value = run.progress;
       facts.replaceChildren(...run.facts.map(([label, value]) =>
         make("div", {}, make("dt", { textContent: label }), make("dd", {}, isolated(value)))));
+      events.follow();
       notices.replaceChildren(...run.notices.map((text) => make("p", { className: "notice", dir: "auto", textContent: text })));
     });
   };
@@ -120,7 +169,7 @@
     const rows = chart.kind === "bar" ? Math.max(1, chart.series[0]?.y.length ?? 0) * Math.max(1, chart.series.length) : 0;
     box.style.height = rows ? `${Math.max(4, rows + 2.5) * 34}px` : "";
     const lanes = new Set((chart.bands ?? []).map((band) => band.lane)).size;
-    box.style.minHeight = rows ? "" : `${220 + 20 * Math.min(chart.series.length, 6) + 22 * lanes}px`;
+    box.style.minHeight = rows ? "" : `${230 + 24 * chart.series.length + 22 * lanes}px`;
     const settings = accreditCharts.configure(chart, canvas.getContext("2d"));
     // a chart that was made for one kind or with other plug-ins cannot become another
     const made = `${settings.type} ${(settings.plugins ?? []).length}`;

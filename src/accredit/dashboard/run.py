@@ -13,6 +13,7 @@ from typing import Any
 from accredit.dashboard.episode import Episode, read_episode
 from accredit.dashboard.figures import Figure, Selection, chosen_output, chosen_place, figures
 from accredit.dashboard.index import RunIndex
+from accredit.dashboard.log import Lines, read_log
 from accredit.dashboard.story import story
 from accredit.dashboard.tally import group_of
 from accredit.errors import FileDamaged, RunFolderError
@@ -83,6 +84,13 @@ class WatchedRun:
                 "environments": list(tally.environments),
                 "outputs": list(tally.outputs),
             }
+
+    def log(self, *, before: int, place: str) -> Plain:
+        """Return the last events before a line, as `read_log` does."""
+        with self.index.lock:
+            tally = self.index.tally
+            lines = Lines(self.index.path, tally.lines, tally.position, tally.marks[:])
+        return read_log(lines, before=before, place=place)
 
     def state(self) -> str:
         """Return `finished`, `running (process ...)` or `stopped`, as far as its files tell."""

@@ -14,13 +14,14 @@ from accredit.telemetry.record import VERSION
 
 Plain = dict[str, Any]
 
+LINES_A_MARK = 512
+"""Lines from one byte offset that is kept to the next."""
 MOST_ENVIRONMENTS = 256
 """Environments that are kept one by one; further ones are seen in their group only."""
 _MOST_NAMES = 64  # of groups, policies, operations, outputs, and of players of one output
 _MOST_COUNTERS = 100_000  # environments whose steps are counted
 _MOST_HOSTS = 4096  # of one policy
 _LONGEST_NAME = 500
-_LINES_A_MARK = 512
 _ENVIRONMENT_BUCKETS, _SHARED_BUCKETS = 128, 256
 
 STEP_FIELDS = ("log_loss", "accuracy", "graft_parameters", "reward", "gain", "control_gain", "rent", "graft_cost")
@@ -145,7 +146,7 @@ class Tally:
 
     def take(self, line: bytes) -> None:
         """Take one line, its end included, which begins at `position`."""
-        if self.lines % _LINES_A_MARK == 0:
+        if self.lines % LINES_A_MARK == 0:
             self.marks.append(self.position)
         self.lines += 1
         try:
