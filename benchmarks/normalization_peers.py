@@ -45,8 +45,7 @@ def accredit(width: int) -> Peer:
     state = {"it": RunningMeanStd(width)}
 
     def step(x: Tensor) -> Tensor:
-        state["it"].update(x)
-        return state["it"].normalize(x)
+        return state["it"].update_and_normalize(x)
 
     def resume(mean: float, var: float, count: float) -> None:
         state["it"] = RunningMeanStd.from_moments(torch.full((width,), mean), torch.full((width,), var), count)

@@ -181,9 +181,8 @@ class NormalizeVectorObservation(VectorWrapper[Any, Any, Any, Any, Any]):
     def _normalize(self, observations: Any, mask: torch.Tensor | None = None) -> Any:
         statistics = self.statistics
         x = each_part(observations, statistics, as_tensor)
-        if self.update_running_mean:
-            statistics.update(x, mask)
-        return each_part(statistics.normalize(x), statistics, as_floats)
+        scores = statistics.update_and_normalize(x, mask) if self.update_running_mean else statistics.normalize(x)
+        return each_part(scores, statistics, as_floats)
 
 
 class NormalizeVectorReward(VectorWrapper[Any, Any, Any, Any, Any]):

@@ -41,7 +41,7 @@ _NEAR_ZERO = 16.0
 _NEAREST, _NEAR_ROWS = 32.0, 512
 """Squares of means of up to min(32, 512 / rows) variances: sums about 0 then lose about 1e-6 of the variance."""
 
-_SMALLEST_EPSILON = 1e-30
+SMALLEST_EPSILON = 1e-30
 """Floors on the variance below this one leave float32."""
 
 
@@ -62,12 +62,13 @@ _scratch = _Scratch()
 
 
 @lru_cache(maxsize=256)
-def _filled(size: int, value: float) -> Single:
+def filled(size: int, value: float) -> Single:
+    """One value many times; made once, not to be written to."""
     return np.full(size, value, np.float32)
 
 
 @lru_cache(maxsize=256)
-def _tiles(n_rows: int, width: int) -> int:
+def tiles_of(n_rows: int, width: int) -> int:
     """How many rows to lay side by side: a power of two that divides their number."""
     tiles = n_rows & -n_rows
     while tiles > 1 and tiles * width > _LONG:
@@ -75,7 +76,12 @@ def _tiles(n_rows: int, width: int) -> int:
     return tiles
 
 
-def _tiled(values: Single, tiles: int) -> Tensor:
+def nearest_square(n_rows: int, tiles: int) -> float:
+    """Square of the mean, in variances, up to which sums about 0 are good enough."""
+    return min(_NEAREST, _NEAR_ROWS * tiles / n_rows)
+
+
+def repeated(values: Single, tiles: int) -> Tensor:
     """Features [D], T times one after the other."""
     if tiles > 1:
         repeated: Single = np.empty((tiles, len(values)), np.float32)
@@ -101,7 +107,7 @@ def _weighted_sums(numbers: Single, squares: Single, weight: float) -> Single:
     return sums
 
 
-def _sums_about_zero(rows: Single, weight: float) -> Single:
+def sums_about_zero(rows: Single, weight: float) -> Single:
     """Weighted sums [2, D] of rows [B, D] and of their squares."""
     return _weighted_sums(rows, _scratch.take(*rows.shape), weight)
 
@@ -113,7 +119,7 @@ def _sums_about(shift: Tensor, rows: Tensor, weight: float) -> Single:
     return _weighted_sums(distance, distance, weight)
 
 
-def _blocks(rows: Rows, sums: Callable[[Rows], Single]) -> Single:
+def blocks(rows: Rows, sums: Callable[[Rows], Single]) -> Single:
     """Add what `sums` finds in blocks of rows [B, D]."""
     n_rows, width = rows.shape
     n_in_block = min(max(1, BLOCK // width), _TALLEST)
@@ -123,11 +129,11 @@ def _blocks(rows: Rows, sums: Callable[[Rows], Single]) -> Single:
     return total
 
 
-def _fold(sums: Single, tiles: int) -> Single:
+def fold(sums: Single, tiles: int) -> Single:
     """Sums [2, D] from those of T tiles [2, T D]."""
     if tiles == 1:
         return sums
-    folded: Single = _filled(tiles, 1.0) @ sums.reshape(2, tiles, -1)
+    folded: Single = filled(tiles, 1.0) @ sums.reshape(2, tiles, -1)
     return folded
 
 
@@ -135,7 +141,7 @@ def _fold(sums: Single, tiles: int) -> Single:
 def update_large(state: Exact, rows: Tensor, *, share: float) -> bool:
     """Merge a large batch into `state` [2, D]; False, and nothing done, where float32 cannot hold the squares."""
     n_rows, width = rows.shape
-    tiles = _tiles(n_rows, width)
+    tiles = tiles_of(n_rows, width)
     # a weight that float32 holds, so that it is the same in the sums and in the merge
     weight = float(np.float32(share / n_rows))
     share = weight * n_rows
@@ -143,14 +149,14 @@ def update_large(state: Exact, rows: Tensor, *, share: float) -> bool:
     if rows.dtype == torch.float32 and rows.is_contiguous():
         # a NaN in the state takes the other way
         square = mean * mean
-        if (square <= var * min(_NEAREST, _NEAR_ROWS * tiles / n_rows)).all():
+        if (square <= var * nearest_square(n_rows, tiles)).all():
             long = rows.numpy().reshape(-1, tiles * width)
-            sums = _blocks(long, partial(_sums_about_zero, weight=weight))
-            return _merge_about_zero(state, _fold(sums, tiles), square=square, share=share)
+            sums = blocks(long, partial(sums_about_zero, weight=weight))
+            return _merge_about_zero(state, fold(sums, tiles), square=square, share=share)
     near = mean.astype(np.float32)
-    distances = partial(_sums_about, _tiled(near, tiles), weight=weight)
-    sums = _blocks(rows.reshape(-1, tiles * width), distances)
-    return _merge_about(near, state, _fold(sums, tiles), share=share)
+    distances = partial(_sums_about, repeated(near, tiles), weight=weight)
+    sums = blocks(rows.reshape(-1, tiles * width), distances)
+    return _merge_about(near, state, fold(sums, tiles), share=share)
 
 
 def _merge_about_zero(state: Exact, sums: Single, *, square: Exact, share: float) -> bool:
@@ -192,23 +198,23 @@ def standardize_large(rows: Tensor, state: Exact, *, epsilon: float, clip: float
     """`accredit.normalize.host.standardize_small` for many rows: float64 stays float64, all else becomes float32."""
     near, scale = state.astype(np.float32)
     # means and variances that only float64 holds overflow these products
-    fits = near.dot(near) + scale.dot(scale) < np.inf and epsilon >= _SMALLEST_EPSILON
+    fits = near.dot(near) + scale.dot(scale) < np.inf and epsilon >= SMALLEST_EPSILON
     if rows.dtype == torch.float64 or not fits:
         return _standardize_exactly(rows, state, epsilon=epsilon, clip=clip)
     n_rows, width = rows.shape
-    np.maximum(scale, _filled(width, epsilon), out=scale)
+    np.maximum(scale, filled(width, epsilon), out=scale)
     np.sqrt(scale, out=scale)
     np.reciprocal(scale, out=scale)
-    tiles = _tiles(n_rows, width)
+    tiles = tiles_of(n_rows, width)
     long = rows.reshape(-1, tiles * width) if tiles > 1 else rows
     offset = near * scale
     if rows.dtype == torch.float32 and (offset.dot(offset) <= _NEAR_ZERO**2 or np.abs(offset).max() <= _NEAR_ZERO):
         np.negative(offset, out=offset)
-        score = torch.addcmul(_tiled(offset, tiles), long, _tiled(scale, tiles))
+        score = torch.addcmul(repeated(offset, tiles), long, repeated(scale, tiles))
     else:
         np.multiply(_beyond(near, state[0]), scale, out=offset)
-        score = long - _tiled(near, tiles)
-        torch.addcmul(_tiled(offset, tiles), score, _tiled(scale, tiles), out=score)
+        score = long - repeated(near, tiles)
+        torch.addcmul(repeated(offset, tiles), score, repeated(scale, tiles), out=score)
     flat = score.numpy().reshape(-1)
     # looking for the largest writes nothing, and few batches have anything to bound; a NaN is no number in bounds
     if not (np.maximum.reduce(flat) <= clip and np.minimum.reduce(flat) >= -clip):
