@@ -96,6 +96,8 @@ class GrowthVectorEnv(gymnasium.vector.VectorEnv[Observations, NDArray[np.int64]
         self._groups: list[Group] = [*here, *there]
         self._first = here[0].group.episodes
         self._controls: dict[int, Sequence[float]] = {}
+        self.attribution_s = 0.0
+        """Seconds that measuring grafts took so far, over all groups; no part of the state."""
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
         self.single_observation_space, self.single_action_space = _spaces(self._first)
         self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, num_envs)
@@ -155,15 +157,14 @@ class GrowthVectorEnv(gymnasium.vector.VectorEnv[Observations, NDArray[np.int64]
 
         Returns:
             observations [E, F], rewards [E] in nats, terminations [E], truncations [E] (never), and `info` with
-            `action_mask` [E, A], the terms of the reward, `attribution_s` (the seconds that measuring the grafts took,
-            over all groups), and for ended episodes `final_obs` and their results.
+            `action_mask` [E, A], the terms of the reward, and for ended episodes `final_obs` and their results.
         """
         chosen = np.asarray(actions)
         stepped = self._ask([partial(EpisodeGroup.step, actions=chosen[part]) for part in self._parts])
         ended = np.concatenate([each.outcome.ended for each in stepped])
         terms = [_terms(each.outcome) for each in stepped]
         info: dict[str, Any] = {name: np.concatenate([each[name] for each in terms]) for name in terms[0]}
-        info["attribution_s"] = sum(each.outcome.attribution_s for each in stepped)
+        self.attribution_s += sum(each.outcome.attribution_s for each in stepped)
         rewards = np.concatenate([each.outcome.reward.total for each in stepped])
         views = [each.view for each in stepped]
         if ended.any():

@@ -160,6 +160,7 @@ class Trainer:
         self._memory = torch.where(self._begins.unsqueeze(1), 0.0, self._memory)
         rollout = Rollout(memory=self._memory if self.config.ppo.memory.is_kept else None)
         collected = Collected(rollout=rollout, last_values=torch.empty(0))
+        attribution_before_s = self.environments.attribution_s
         for _ in range(self.config.episode.steps):
             raw, masks = torch.from_numpy(self._observations), torch.from_numpy(self._legal)
             seen = self._see(raw)
@@ -178,7 +179,6 @@ class Trainer:
             rollout.begins.append(self._begins)
             rollout.rewards.append(self._scaled(torch.from_numpy(rewards), over))
             rollout.terminated.append(over)
-            collected.attribution_s += info["attribution_s"]
             collected.raw_rewards.append(rewards)
             collected.raw_observations.append(raw)
             # The next observation of an environment that ended belongs to another episode.
@@ -188,6 +188,7 @@ class Trainer:
                     collected.results.setdefault(name, []).extend(info[name][ended].tolist())
         contexts, _ = self.policy.look(self._see(torch.from_numpy(self._observations)), self._memory)
         collected.last_values = self.policy.values(contexts)
+        collected.attribution_s = self.environments.attribution_s - attribution_before_s
         return collected
 
     def _scaled(self, rewards: Tensor, over: Tensor) -> Tensor:
