@@ -106,8 +106,8 @@ def test_a_file_is_attributed_into_tables_pictures_and_files(file: Path, tmp_pat
     assert max(len(line) for line in out.splitlines() if str(tmp_path) not in line and "evaluated by" not in line) <= 80
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {
-        "task.json", "matrix.accredit", "result.json", "report.html", "contributions-error.png", "contributions-distance.png",
-        "waterfall-error.png", "interactions-error.png",
+        "task.json", "matrix.accredit", "result.json", "report.html", "contributions-error.png",
+        "contributions-distance.png", "waterfall-error.png", "interactions-error.png",
     }  # fmt: skip
     matrix = CounterfactualMatrix.load(tmp_path / "out" / "matrix.accredit")
     assert matrix.players == ("layer 0", "layer 1", "layer 2")
@@ -127,6 +127,22 @@ def test_json_is_the_only_thing_on_stdout(file: Path, tmp_path: Path, no_picture
     assert result == json.loads((tmp_path / "out" / "result.json").read_text())
     assert "a line of the user's own" in err
     assert "evaluating 8/8" in err
+
+
+def test_level_and_memory_are_those_of_the_command(file: Path, tmp_path: Path, no_pictures: None, capsys: Captured):
+    """[R8] [R16] In the tables, in the JSON, in the command that goes on; too little memory is told."""
+    arguments = [str(file), "--out", str(tmp_path / "out"), "--confidence", "0.8", "--max-example-bytes", "1000"]
+    assert main(["attribute", *arguments, "--json", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert "Shapley values with 80% intervals" in err
+    result = json.loads(out)
+    assert "--confidence 0.8 --max-example-bytes 1000" in result["command"]
+    assert "`confidence` is 1.0, wanted a level between 0 and 1" in refused([str(file), "--confidence", "1"], capsys)
+    # 8 bytes for each of 8 coalitions, 2 outputs and 5 examples are 640
+    sentence = refused(
+        [str(file), "--out", str(tmp_path / "small"), "--max-example-bytes", "639", "--quiet"], capsys, status=1
+    )
+    assert "returned values over 10 examples of all outputs, wanted at most 9 for so many coalitions; raise" in sentence
 
 
 def test_quiet_prints_the_outcome_alone(file: Path, tmp_path: Path, no_pictures: None, capsys: Captured):

@@ -83,7 +83,7 @@ def commands_of(text: str) -> Iterator[list[str]]:
     """The words of every `accredit`, `make` or `python -m benchmarks` command; a backslash joins lines."""
     for line in text.replace("\\\n", " ").splitlines():
         words = re.sub(r"(  |\t|^)#.*", "", line).strip()
-        words = re.sub(r"   .*", "", words)  # a gloss stands apart
+        words = re.sub(r"(   | [>|] ).*", "", words)  # a gloss stands apart
         if re.match(r"(accredit [\w-]|make [\w-]|python -m benchmarks\.)", words):
             yield shlex.split(words)
 
