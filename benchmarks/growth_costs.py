@@ -25,6 +25,7 @@ from accredit.growth.stage import Stage
 from accredit.telemetry.sinks.jsonl import JsonlSink
 from accredit.training.baselines import RandomPolicy
 from accredit.training.config import EpisodeConfig, TrainConfig
+from accredit.training.environment import GrowthVectorEnv
 from accredit.training.episodes import Episodes
 from accredit.training.evaluation import play
 from accredit.training.host_makers import looped_hosts, stacked_hosts
@@ -41,7 +42,8 @@ def costs(*, quick: bool) -> Figures:
     torch.set_num_threads(1)
     rounds = 1 if quick else 5
     return {
-        "env_steps_per_s": training_speed(updates=2 if quick else 8),
+        **training_speed(updates=2 if quick else 10),
+        "two_process_share": two_process_share(rounds=rounds),
         "stacked_over_looped": {
             name: stacked_over_looped(find_task(name), rounds=rounds) for name in ("digits", "text")
         },
@@ -51,17 +53,43 @@ def costs(*, quick: bool) -> Figures:
     }
 
 
-def training_speed(*, updates: int) -> float:
-    """Return environment steps a second of whole training: rollouts, credit and PPO."""
+def training_speed(*, updates: int) -> Figures:
+    """Return environment steps a second of whole training (rollouts, credit, PPO), and what part of it credit took."""
     trainer = Trainer(find_task("digits"), TrainConfig(), on_event=lambda _: None)
     trainer.warm_up()
     trainer.learn()
-    seconds = []
+    measurements, seconds, shares = trainer.environments.episodes.measurements, [], []
     for _ in range(updates):
-        began = time.process_time()
+        began, clock, measured = time.process_time(), time.perf_counter(), measurements.seconds
         trainer.learn()
         seconds.append(time.process_time() - began)
-    return ENVIRONMENTS * trainer.config.episode.steps / float(np.median(seconds))
+        shares.append((measurements.seconds - measured) / (time.perf_counter() - clock))
+    steps = ENVIRONMENTS * trainer.config.episode.steps
+    return {"env_steps_per_s": steps / float(np.median(seconds)), "attribution_share": float(np.median(shares))}
+
+
+def two_process_share(*, rounds: int) -> float:
+    """Return what two processes get done in a second over twice what one does: 64 hosts in two groups, random actions.
+
+    The same groups give the same bits in one process and in two.  By the clock, in turns.
+    """
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    environments = {
+        processes: GrowthVectorEnv(2 * ENVIRONMENTS, groups=2, processes=processes) for processes in seconds
+    }
+    try:
+        for turn in range(rounds + 1):
+            for processes, environment in environments.items():
+                policy, (seen, info) = RandomPolicy(np.random.default_rng(turn)), environment.reset(seed=turn // 2)
+                began = time.perf_counter()
+                for _ in range(environment.config.steps):
+                    seen, *_, info = environment.step(policy.act(seen, info["action_mask"]))
+                if turn:
+                    seconds[processes].append(time.perf_counter() - began)
+    finally:
+        for environment in environments.values():
+            environment.close()
+    return float(np.median(seconds[1]) / np.median(seconds[2]) / 2)
 
 
 def stacked_over_looped(task: Task, *, rounds: int) -> Figures:

@@ -184,7 +184,7 @@ def trained(config: TrainConfig, events: list[Event], *, loses_statistics: bool)
 
 def forget_statistics(trainer: Trainer) -> None:
     """Leave the normalizers as a program finds them that did not put them into its checkpoint."""
-    fresh = Trainer(trainer.environments.episodes.task, trainer.config, on_event=lambda _: None)
+    fresh = Trainer(find_task(trainer.config.task), trainer.config, on_event=lambda _: None)
     trainer.observation_normalizer.load_state_dict(fresh.observation_normalizer.state_dict())
     trainer.reward_normalizer.load_state_dict(fresh.reward_normalizer.state_dict())
 
