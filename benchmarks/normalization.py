@@ -320,6 +320,17 @@ def show(results: dict) -> None:
             print(f"{key}: {json.dumps(value)}")
 
 
+def strict(value: object) -> object:
+    """What JSON can hold: null for what a library does not take, "inf" for what it cannot hold."""
+    if isinstance(value, dict):
+        return {key: strict(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the results here")
@@ -334,7 +345,7 @@ def main() -> None:
     results = measure(quick=options.quick, seed=options.seed)
     show(results)
     if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
+        options.json.write_text(json.dumps(strict(results), indent=1, allow_nan=False) + "\n")
     if options.markdown:
         options.markdown.write_text(page(results))
 

@@ -1,8 +1,7 @@
 """Updating by a large batch and normalizing it, in one go: what both need is made once.
 
-Sums are about 0, as in `accredit.normalize.host_large`, and whether means are near enough to 0 for that is asked of the
-statistics that come out, before they are kept. With s the share of the batch in the new weight, S1 = s E[x] and
-S2 = s E[x^2], Chan's merge is
+Sums are about 0, as in `accredit.normalize.host_large`, and under the same condition on the means. With s the share of
+the batch in the new weight, S1 = s E[x] and S2 = s E[x^2], Chan's merge is
 
     mean <- (1 - s) mean + S1,   var <- (1 - s) (var + mean^2) + S2 - (new mean)^2
 
@@ -33,13 +32,14 @@ from accredit.normalize.host_large import (
     filled,
     fold,
     nearest_square,
-    repeated,
+    scratch,
     sums_about_zero,
     tiles_of,
 )
 
 LARGEST_SHARE = 0.5
-"""Share of a batch in the new weight up to which the statistics that come out vouch for those that went in."""
+"""Share of a batch in the new weight up to which what was near 0 stays so: a mean of up to a standard deviations is one
+of up to a sqrt(2) afterwards, whatever the batch holds."""
 
 _WIDE = 8192
 """Features from which on float32 passes are worth their own merge."""
@@ -63,16 +63,22 @@ def update_and_standardize(state: Exact, rows: Tensor, *, share: float, epsilon:
         return None
     n_rows, width = rows.shape
     tiles = tiles_of(n_rows, width)
+    is_wide = width >= _WIDE
     nearest = nearest_square(n_rows, tiles)
-    some = state[:, :: width // _LOOKED_AT + 1]
-    if np.count_nonzero(some[0] * some[0] > some[1] * nearest):
-        return None  # before any work is done in vain; all features are looked at afterwards
+    mean, var = state[:, :: width // _LOOKED_AT] if is_wide else state
+    square = mean * mean
+    if np.count_nonzero(square > var * nearest):
+        return None
     long = rows.numpy().reshape(-1, tiles * width)
     # a weight that float32 holds, so that it is the same in the sums and in the merge
     weight = float(np.float32(share / n_rows))
     sums = fold(blocks(long, partial(sums_about_zero, weight=weight)), tiles)
-    is_wide = width >= _WIDE
-    (offset, scale), keep = (_merged_wide if is_wide else _merged)(state, sums, share=weight * n_rows)
+    singles, keep = (
+        _merged_wide(state, sums, share=weight * n_rows)
+        if is_wide
+        else _merged(state, sums, square=square, share=weight * n_rows)
+    )
+    offset, scale = singles
     # a NaN or an infinity, in the batch or in the state, shows in this sum
     if not scale.dot(scale) < np.inf:
         return None
@@ -80,17 +86,17 @@ def update_and_standardize(state: Exact, rows: Tensor, *, share: float, epsilon:
         _turn_wide(offset, scale, epsilon=epsilon)
     else:
         _turn(offset, scale, epsilon=epsilon)
-    if offset[isamax(offset)] ** 2 > nearest:
+    # of a wide state only some features were looked at before
+    if is_wide and offset[isamax(offset)] ** 2 > 2.0 * nearest:
         return None
     keep()
-    score = torch.addcmul(repeated(offset, tiles), torch.from_numpy(long), repeated(scale, tiles))
-    score.clamp_(-clip, clip)
+    added, factor = scratch.side_by_side(singles, tiles) if tiles > 1 else map(torch.from_numpy, singles)
+    score = torch.addcmul(added, torch.from_numpy(long), factor).clamp_(-clip, clip)
     return score.view(n_rows, width) if tiles > 1 else score
 
 
-def _merged(state: Exact, sums: Single, *, share: float) -> Merged:
-    """Merge sums [2, D] in float64."""
-    square = state[0] * state[0]
+def _merged(state: Exact, sums: Single, *, square: Exact, share: float) -> Merged:
+    """Merge sums [2, D] in float64; `square` is that of the mean, and overwritten."""
     new = state * (1.0 - share)
     new += sums
     mean, var = new

@@ -50,15 +50,45 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self.numbers: Single = np.empty(0, np.float32)
+        self.taken: dict[tuple[int, int], Single] = {}
+        self.spread: dict[tuple[int, int], tuple[Single, Tensor, Tensor]] = {}
 
     def take(self, n_rows: int, width: int) -> Single:
-        size = n_rows * width
-        if size > len(self.numbers):
-            self.numbers = np.empty(size, np.float32)
-        return self.numbers[:size].reshape(n_rows, width)
+        """Numbers [B, D], whatever they are."""
+        found = self.taken.get((n_rows, width))
+        if found is None:
+            size = n_rows * width
+            if size > len(self.numbers):
+                self.numbers = np.empty(size, np.float32)
+                self.taken.clear()
+            found = _remember(self.taken, (n_rows, width), self.numbers[:size].reshape(n_rows, width))
+        return found
+
+    def side_by_side(self, singles: Single, tiles: int) -> tuple[Tensor, Tensor]:
+        """Both rows of [2, D], each T times one after the other; good until the next call."""
+        key = tiles, singles.shape[1]
+        found = self.spread.get(key)
+        if found is None:
+            numbers: Single = np.empty((2, *key), np.float32)
+            both = torch.from_numpy(numbers).reshape(2, -1)
+            found = _remember(self.spread, key, (numbers, both[0], both[1]))
+        numbers, first, second = found
+        numbers[...] = singles[:, None]
+        return first, second
 
 
-_scratch = _Scratch()
+Kept = TypeVar("Kept")
+
+
+def _remember(kept: dict[tuple[int, int], Kept], key: tuple[int, int], value: Kept) -> Kept:
+    """Keep a value for its shape; few shapes come again and again, and others need no memory."""
+    if len(kept) >= 16:
+        kept.clear()
+    kept[key] = value
+    return value
+
+
+scratch = _Scratch()
 
 
 @lru_cache(maxsize=256)
@@ -81,7 +111,7 @@ def nearest_square(n_rows: int, tiles: int) -> float:
     return min(_NEAREST, _NEAR_ROWS * tiles / n_rows)
 
 
-def repeated(values: Single, tiles: int) -> Tensor:
+def _repeated(values: Single, tiles: int) -> Tensor:
     """Features [D], T times one after the other."""
     if tiles > 1:
         repeated: Single = np.empty((tiles, len(values)), np.float32)
@@ -109,12 +139,12 @@ def _weighted_sums(numbers: Single, squares: Single, weight: float) -> Single:
 
 def sums_about_zero(rows: Single, weight: float) -> Single:
     """Weighted sums [2, D] of rows [B, D] and of their squares."""
-    return _weighted_sums(rows, _scratch.take(*rows.shape), weight)
+    return _weighted_sums(rows, scratch.take(*rows.shape), weight)
 
 
 def _sums_about(shift: Tensor, rows: Tensor, weight: float) -> Single:
     """Weighted sums [2, D] of the distances of rows [B, D] from the shift [D], and of their squares."""
-    distance = _scratch.take(*rows.shape)
+    distance = scratch.take(*rows.shape)
     torch.sub(rows, shift, out=torch.from_numpy(distance))
     return _weighted_sums(distance, distance, weight)
 
@@ -154,7 +184,7 @@ def update_large(state: Exact, rows: Tensor, *, share: float) -> bool:
             sums = blocks(long, partial(sums_about_zero, weight=weight))
             return _merge_about_zero(state, fold(sums, tiles), square=square, share=share)
     near = mean.astype(np.float32)
-    distances = partial(_sums_about, repeated(near, tiles), weight=weight)
+    distances = partial(_sums_about, _repeated(near, tiles), weight=weight)
     sums = blocks(rows.reshape(-1, tiles * width), distances)
     return _merge_about(near, state, fold(sums, tiles), share=share)
 
@@ -210,11 +240,11 @@ def standardize_large(rows: Tensor, state: Exact, *, epsilon: float, clip: float
     offset = near * scale
     if rows.dtype == torch.float32 and (offset.dot(offset) <= _NEAR_ZERO**2 or np.abs(offset).max() <= _NEAR_ZERO):
         np.negative(offset, out=offset)
-        score = torch.addcmul(repeated(offset, tiles), long, repeated(scale, tiles))
+        score = torch.addcmul(_repeated(offset, tiles), long, _repeated(scale, tiles))
     else:
         np.multiply(_beyond(near, state[0]), scale, out=offset)
-        score = long - repeated(near, tiles)
-        torch.addcmul(repeated(offset, tiles), score, repeated(scale, tiles), out=score)
+        score = long - _repeated(near, tiles)
+        torch.addcmul(_repeated(offset, tiles), score, _repeated(scale, tiles), out=score)
     flat = score.numpy().reshape(-1)
     # looking for the largest writes nothing, and few batches have anything to bound; a NaN is no number in bounds
     if not (np.maximum.reduce(flat) <= clip and np.minimum.reduce(flat) >= -clip):
