@@ -57,6 +57,17 @@ def test_every_figure_has_its_numbers(run: Path):
     assert found["drift"]["y"]["logarithmic"] is True
 
 
+def test_lines_have_bands_of_the_lowest_and_highest_unless_they_would_cover_each_other(run: Path):
+    append(run, iter([step("train-0", 3, 1, log_loss=8.0), step("train-1", 3, 1, log_loss=4.0)]))
+    found = charts(run)
+    line = found["loss"]["series"][0]
+    assert (line["lower"][-1], line["y"][-1], line["upper"][-1]) == (4.0, 6.0, 8.0)
+    assert found["loss"]["note"] == "Line: the mean of each stretch; band: its lowest and highest."
+    assert len(found["reward"]["series"]) == 4
+    assert all("lower" not in series for series in found["reward"]["series"])
+    assert found["reward"]["note"] == "Lines: the means of each stretch."
+
+
 def test_the_outcome_has_student_t_intervals_over_hosts(run: Path):
     """0.80, 0.81, 0.82: mean 0.81, standard error 0.01 / sqrt(3), t(2) = 4.302653 (tables)."""
     series = charts(run)["outcome"]["series"][0]

@@ -18,6 +18,8 @@ Window = Literal["whole", "recent"]
 
 MOST_SERIES = 8
 """Lines of one figure: as many as there are colours."""
+_MOST_BANDS = 2
+"""Lines of one figure that have bands; more would cover each other."""
 _LEVEL = 0.95
 _LIVE = "live/"
 """The game of those that are part of the network; named in `accredit.growth.hosts`."""
@@ -233,7 +235,11 @@ def _over(place: Place, charts: Sequence[_Lines], x: Axis, window: Window) -> It
             continue
         notes = [lines.note] if lines.note else []
         if any(each.lower for each in series):
-            notes.append("Line: the mean of each stretch; band: its lowest and highest.")
+            if len(series) <= _MOST_BANDS:
+                notes.append("Line: the mean of each stretch; band: its lowest and highest.")
+            else:
+                series = tuple(replace(each, lower=None, upper=None) for each in series)
+                notes.append("Lines: the means of each stretch.")
         if window == "recent":
             notes.append(f"The latest {RECENT}.")
         chart = Chart(title=lines.title, kind="line", x=x, y=lines.y, series=series, note=" ".join(notes))
