@@ -17,7 +17,7 @@ from accredit.growth.catalogue import Activation, VectorKind
 from accredit.growth.hosts import HostEvaluation, Players
 from accredit.growth.metric import LogLoss, Metric, Score
 from accredit.growth.network import GrowingNetwork
-from accredit.growth.stack_layout import SlotWeights, StackLayout, clear_slot, read_graft, write_graft
+from accredit.growth.stack_layout import SlotWeights, StackLayout, read_graft, write_graft
 from accredit.growth.stage import Stage
 
 STATE_TENSORS = ("weights", "learnable", "floor", "momentum", "square", "steps")
@@ -93,7 +93,7 @@ class StackedHosts:
     def prune(self, row: int, slot: int) -> None:
         """Remove the graft of a slot with its optimizer state."""
         for flat in (self.weights, self.learnable, self.momentum, self.square):
-            clear_slot(self._slot(flat, row, slot))
+            flat[row, self.layout.slot_columns[slot]] = 0.0
         self.steps[row, 1 + slot] = 0.0
         self.floor[row, slot] = 0.0
         self.kinds[row, slot] = EMPTY
@@ -146,23 +146,39 @@ class StackedHosts:
             labels: [B, ...].
             players: what is switched.
         """
-        chosen = torch.tensor(rows, dtype=torch.int64)
         alphas = self.alphas[rows]
         switched = {
             Players.NOBODY: np.zeros_like(alphas, dtype=bool),
             Players.LIVE: alphas > 0,
             Players.CANDIDATES: self.stages[rows] == Stage.TRAINING,
         }[players]
-        weights = torch.from_numpy(np.where(switched & (players == Players.CANDIDATES), 1.0, alphas)).float()
         slots = tuple(np.flatnonzero(switched.any(axis=0)).tolist())
-        per_pass = max(1, LARGEST_PASS // max(1, len(rows) * 2 ** len(slots) * self.layout.widest(inputs)))
+        log_loss = torch.empty(len(rows), 2 ** len(slots), len(labels))
+        is_correct = torch.empty_like(log_loss)
+        # Hosts with grafts in the same places share a pass: nobody pays for the players of others.
+        layouts, of_row = np.unique(np.concatenate([alphas > 0, switched], axis=1), axis=0, return_inverse=True)
+        for number, layout in enumerate(layouts):
+            members = np.flatnonzero(of_row == number)
+            own = tuple(np.flatnonzero(layout[alphas.shape[1] :]).tolist())
+            score = self._all_coalitions([rows[member] for member in members], own, (inputs, labels), players)
+            log_loss[members] = score.log_loss[:, _seen_by(own, slots)]
+            is_correct[members] = score.is_correct[:, _seen_by(own, slots)]
+        return HostEvaluation(slots=slots, log_loss=log_loss, is_correct=is_correct)
+
+    def _all_coalitions(
+        self, rows: Sequence[int], slots: tuple[int, ...], examples: tuple[Tensor, Tensor], players: Players
+    ) -> Score:
+        """Return values [R, C, B] of hosts that all have players in `slots` and nowhere else, C = 2^k."""
+        alphas = torch.from_numpy(self.alphas[rows]).float()
+        if players == Players.CANDIDATES:
+            alphas[:, list(slots)] = 1.0
+        weights, floor = self.weights[list(rows)], self.floor[list(rows)]
+        per_pass = max(1, LARGEST_PASS // max(1, len(rows) * 2 ** len(slots) * self.layout.widest(examples[0])))
         scores = []
-        for x, y in zip(torch.split(inputs, per_pass), torch.split(labels, per_pass), strict=True):
-            shared = x.expand(len(rows), *x.shape)
-            outputs = self._forward(self.weights[chosen], self.floor[chosen], weights, shared, both_ways=slots)
+        for x, y in zip(*(torch.split(part, per_pass) for part in examples), strict=True):
+            outputs = self._forward(weights, floor, alphas, x.expand(len(rows), *x.shape), both_ways=slots)
             scores.append(self.metric.score(outputs.view(len(rows), 2 ** len(slots), len(y), *outputs.shape[2:]), y))
-        return HostEvaluation(
-            slots=slots,
+        return Score(
             log_loss=torch.cat([score.log_loss for score in scores], 2),
             is_correct=torch.cat([score.is_correct for score in scores], 2),
         )
@@ -263,7 +279,7 @@ class StackedHosts:
         return (self.weights, self.learnable, self.floor, self.momentum, self.square, self.steps)
 
     def _slot(self, flat: Tensor, row: int, slot: int) -> SlotWeights:
-        return self.layout.unpack(flat[row : row + 1])[1][slot]
+        return self.layout.unpack_slot(flat[row : row + 1], slot)
 
     def _forward(
         self, flat: Tensor, floor: Tensor, alphas: Tensor, inputs: Tensor, *, both_ways: tuple[int, ...] = ()
@@ -319,7 +335,14 @@ def _with_graft(hidden: Tensor, slot: SlotWeights, alpha: Tensor, floor: Tensor,
     inside = torch.where(inside <= bound, bound, inside)
     change = torch.baddbmm(slot.offset.unsqueeze(1), inside, slot.outer) + flat * slot.scale.unsqueeze(1)
     weight = alpha.view(-1, 1, 1)
-    return torch.where(weight > 0, flat + weight * change, flat).view(hidden.shape)
+    after = flat + weight * change
+    return (after if bool((alpha > 0).all()) else torch.where(weight > 0, after, flat)).view(hidden.shape)
+
+
+def _seen_by(own: tuple[int, ...], slots: tuple[int, ...]) -> list[int]:
+    """Return for each coalition of `slots` which coalition of `own`, a part of them, it is."""
+    bits = [slots.index(slot) for slot in own]
+    return [sum((c >> bit & 1) << at for at, bit in enumerate(bits)) for c in range(2 ** len(slots))]
 
 
 def _tensor(state: Mapping[str, object], name: str, shape: tuple[int, ...]) -> Tensor:
