@@ -3,7 +3,7 @@
 import re
 from itertools import combinations
 
-from accredit.charts import Estimates, PairChart, PairEstimates, pair_figure
+from accredit.charts import Estimates, PairChart, PairEstimates, isolated, pair_figure
 
 HOSTILE = ('</svg><script>alert(1)</script>"', "line\nbreak", "x" * 200, "مرحبا")
 
@@ -99,6 +99,15 @@ def test_hostile_names_and_notes_are_texts():
         assert "<script" not in figure
         assert "&lt;/svg&gt;&lt;script&gt;alert(1)&lt;/script&gt;&quot;" in figure
         assert max(map(len, re.findall(r"<text[^>]*>(.*?)</text>", figure)), default=0) < 100
+
+
+def test_a_name_that_turns_the_direction_of_writing_turns_itself_alone():
+    """Unicode Standard Annex 9: between FIRST STRONG ISOLATE and POP DIRECTIONAL ISOLATE nothing reaches outside."""
+    turning = "\u202eevil\u2069"
+    figure = drawn("network", pairs((turning, "b", "\u05e9\u05dc\u05d5\u05dd"), (0.1, 0.2, 0.3), (None,) * 3))
+    assert "<bdi>\u2068\u202eevil\u2069 + b</bdi>" in figure
+    assert "<bdi>b + \u2068\u05e9\u05dc\u05d5\u05dd\u2069</bdi>" in figure
+    assert isolated("plain (name), 12") == "plain (name), 12"
 
 
 def test_pairs_that_are_all_zero_have_no_line_and_no_colour():

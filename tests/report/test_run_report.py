@@ -19,7 +19,7 @@ from accredit.errors import FileDamaged, RunFolderError
 from accredit.report import Group, ReportPage, Section, Table
 from accredit.report.run_record import read_run
 from accredit.report.run_report import run_page, write_run_report
-from accredit.telemetry import HostDiverged, Origin, PolicyRolledBack
+from accredit.telemetry import HostDiverged, Origin, PolicyRolledBack, StageChanged, StepCompleted
 from accredit.training.config import TrainConfig
 from accredit.training.config_record import to_plain
 from accredit.training.run_lock import locked
@@ -148,9 +148,41 @@ def test_a_graft_has_its_stages_as_bands_and_a_second_one_in_its_slot_a_line_of_
     assert waiting.series[0].y[6] is None, "measured after the first graft had gone"
 
 
+def test_before_the_comparison_the_last_episode_of_training_is_told(tmp_path: Path):
+    """Two episodes of one environment are not one host."""
+    told = []
+    for episode, slot in ((0, "input"), (1, "hidden")):
+        origin = Origin(environment="train-000", episode=episode, step=0)
+        told.append(
+            StageChanged(origin=origin, slot=slot, kind="mlp", operation="graft", source="empty", target="training")
+        )
+        told += [
+            replace(event, origin=replace(origin, step=event.origin.step))
+            for event in report_runs.events()
+            if isinstance(event, StepCompleted)
+        ]
+    page = page_of(report_runs.write_run(tmp_path / "run", told, None))
+    assert (
+        "the last episode of the first training environment (train-000)"
+        in section(page, "Grafts over time").paragraphs[0]
+    )
+    bands = item(page, "Contribution of each graft and its stages").bands
+    assert [(band.lane, band.start, band.end) for band in bands] == [("mlp at hidden", 0.0, 8.0)]
+    assert len(item(page, "The host while it grew").series[0].y) == 8
+
+
 def test_contributions_while_the_policy_learned_are_means_of_each_update(finished: Path):
     chart = item(page_of(finished), "Contribution by slot while the policy learned")
     assert {series.name: series.y for series in chart.series} == {"input": (0.1, 0.2), "hidden": (0.2, 0.4)}
+
+
+def test_of_very_many_matrices_one_in_so_many_is_read_and_the_note_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("accredit.report.run_record._MOST_BYTES", (folder / "events.jsonl").stat().st_size)
+    chart = item(page_of(folder), "Contribution by slot while the policy learned")
+    assert {series.name: series.y for series in chart.series} == {"input": (None, 0.2), "hidden": (None, 0.4)}
+    assert "Mean over one in 2 of all hosts and steps" in chart.note
 
 
 def test_coalitions_are_counted_by_what_they_answer(tmp_path: Path):
@@ -231,7 +263,7 @@ def test_damaged_lines_are_told_and_the_rest_is_in_the_report(folder: Path):
     broken = [at for at, line in enumerate(lines) if line.startswith(b'{"event": "UpdateCompleted"')]
     lines[broken[0]] = lines[broken[0]][:60] + b"\n"
     lines.insert(1, b'{"event": "RunStarted", "version": 99, "time": 1.0}\n')
-    path.write_bytes(b"".join(lines) + b'{"event": "RunComp')
+    path.write_bytes(b"".join(lines) + b'{"event": "RunCompleted", "version": 1, "ti')
     page = page_of(folder)
     assert page.notices[0].startswith("events.jsonl is damaged: line 2 ")
     assert page.notices[0].endswith(", and 1 more. The rest is in this report.")
@@ -323,4 +355,4 @@ def test_hostile_names_of_a_run_are_texts_and_add_no_element(finished: Path, tmp
     for name in (*slots, kind, policy, folder.name):
         assert any(name in text for text in hostile.texts), name
     data = json.loads(dict(hostile.raw)["application/json"])
-    assert any(f"{kind} at {slots[0]}" in series["x"] for chart in data for series in chart["series"])
+    assert any(f"\u2068{kind}\u2069 at {slots[0]}" in series["x"] for chart in data for series in chart["series"])

@@ -2,7 +2,7 @@
 
 from accredit.charts.bars import bar_picture, waterfall_picture
 from accredit.charts.chart import Axis, Band, Chart, Series
-from accredit.charts.estimates import Estimates, PairEstimates
+from accredit.charts.estimates import Estimates, PairEstimates, isolated
 from accredit.charts.markup import colours, data, figure, scripts
 from accredit.charts.over_time import over_time_picture
 from accredit.charts.pair_markup import PairChart, pair_figure
@@ -21,6 +21,7 @@ __all__ = [
     "colours",
     "data",
     "figure",
+    "isolated",
     "matrix_picture",
     "network_picture",
     "over_time_picture",

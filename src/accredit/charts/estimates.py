@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from dataclasses import dataclass
 from itertools import combinations
 
 from accredit.errors import InvalidArgument
 
 _LONGEST_NAME = 30
+_CLOSE = "\N{POP DIRECTIONAL ISOLATE}"
+_TURNING = {"R", "AL", "AN", "LRE", "LRO", "RLE", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+"""Classes of characters that can change the order of those beside them (Unicode Standard Annex 9)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +139,19 @@ def short_names(names: tuple[str, ...], *, longest: int = _LONGEST_NAME) -> tupl
             short = _elided(line, longest - len(mark)) + mark
         shortened.append(short)
     return tuple(shortened)
+
+
+def isolated(name: str) -> str:
+    r"""A name that can stand within a sentence: one that turns the direction of writing turns its own letters alone.
+
+    Example:
+        >>> isolated("input"), len(isolated("\u202etupni"))
+        ('input', 8)
+    """
+    if not any(unicodedata.bidirectional(character) in _TURNING for character in name):
+        return name
+    # an isolate that the name closes would leave the rest of it free
+    return f"\N{FIRST STRONG ISOLATE}{name.replace(_CLOSE, '')}{_CLOSE}"
 
 
 def _elided(line: str, longest: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-from accredit.charts.estimates import PairEstimates, short_names
+from accredit.charts.estimates import PairEstimates, isolated, short_names
 
 _MOST_NODES, _MOST_LINES, _MOST_ROWS = 24, 60, 40
 _MOST_LEVEL = 12  # nodes whose names stand level beside them
@@ -58,8 +58,9 @@ class _Pairs:
 
 
 def _columns(chart: PairChart) -> _Pairs:
-    pairs = chart.estimates.pairs
-    return _Pairs(pairs.names, pairs.contributions, pairs.reach, pairs.unit)
+    pairs, players = chart.estimates.pairs, tuple(map(isolated, chart.estimates.players))
+    names = tuple(f"{players[first]} + {players[second]}" for first, second in chart.estimates.places())
+    return _Pairs(names, pairs.contributions, pairs.reach, pairs.unit)
 
 
 def pair_figure(chart: PairChart, *, identifier: str) -> str:

@@ -8,7 +8,7 @@ from accredit.attribution.estimate import Estimate
 from accredit.attribution.matrix import CounterfactualMatrix
 from accredit.attribution.output import Output
 from accredit.attribution.result import ShapleyResult
-from accredit.charts import Axis, Chart, Series
+from accredit.charts import Axis, Chart, Series, isolated
 from accredit.errors import MissingValue
 from accredit.report.page import Cell, Column, Interval, Item, Section, Table
 from accredit.report.wording import MINUS, percent
@@ -42,16 +42,18 @@ def _without_shapley(matrix: CounterfactualMatrix) -> Section:
         try:
             removed = matrix.leave_one_out(output.name)
         except MissingValue as error:
-            said.append(f"{output.name}: {error}")
+            said.append(f"{isolated(output.name)}: {error}")
             continue
         estimates = {player: removed[player] for player in matrix.players}
-        items.append(_estimates(f"Cost of leaving one out: {output.name}", output, estimates, matrix.config.confidence))
+        items.append(
+            _estimates(f"Cost of leaving one out: {isolated(output.name)}", output, estimates, matrix.config.confidence)
+        )
     return Section(title="Contributions", paragraphs=tuple(said), items=tuple(items))
 
 
 def _bars(name: str, result: ShapleyResult) -> Chart:
     estimates = {player: result[player] for player in result.players}
-    return _estimates(f"Contributions to {name}", result.output, estimates, result.confidence)
+    return _estimates(f"Contributions to {isolated(name)}", result.output, estimates, result.confidence)
 
 
 def _estimates(title: str, output: Output, estimates: Mapping[str, Estimate], level: float) -> Chart:
@@ -64,7 +66,7 @@ def _estimates(title: str, output: Output, estimates: Mapping[str, Estimate], le
         title=title,
         kind="bar",
         x=Axis(label="player", unit=None),
-        y=Axis(label=f"contribution to {output.name}, positive helps", unit=output.unit),
+        y=Axis(label=f"contribution to {isolated(output.name)}, positive helps", unit=output.unit),
         series=(
             Series(
                 name="contribution",
@@ -83,7 +85,7 @@ def _parts(name: str, result: ShapleyResult) -> Chart:
     estimates = {player: result[player] for player in result.players}
     drawn = _largest(estimates)
     return Chart(
-        title=f"Where the uncertainty about {name} comes from",
+        title=f"Where the uncertainty about {isolated(name)} comes from",
         kind="bar",
         x=Axis(label="player", unit=None),
         y=Axis(label="standard error", unit=result.output.unit),
@@ -133,7 +135,7 @@ def _table(name: str, result: ShapleyResult) -> Table:
         )
     digits = digits_of([abs(value) for value in result.contributions.tolist()])
     return Table(
-        title=f"Shapley values of {name}",
+        title=f"Shapley values of {isolated(name)}",
         columns=(
             Column(name="player"),
             Column(name="contribution", unit=unit, digits=digits),

@@ -8,6 +8,7 @@ from pathlib import Path
 from accredit.attribution.config import CounterfactualConfig, config_record
 from accredit.attribution.matrix import CounterfactualMatrix, shapley_where_known
 from accredit.attribution.result import ShapleyResult
+from accredit.charts import isolated
 from accredit.report.attribution_contributions import contributions
 from accredit.report.attribution_record import REPORT, AttributionRecord, read_attribution
 from accredit.report.attribution_sections import cost, indices, interactions, values
@@ -52,7 +53,7 @@ def attribution_page(record: AttributionRecord) -> ReportPage:
     name = str(record.details.get("source", record.folder.name))
     cautions = sorted({result.caution for result in results.values() if result.caution is not None})
     return ReportPage(
-        title=f"What each part of {name} earns",
+        title=f"What each part of {isolated(name)} earns",
         summary=_summary(matrix),
         commands=(_command(record), f"accredit report {shlex.quote(str(record.folder))}"),
         facts=_facts(record),
@@ -98,7 +99,10 @@ def _facts(record: AttributionRecord) -> tuple[tuple[str, str], ...]:
     return (
         ("attributed", str(details.get("source", "unknown"))),
         ("players", str(len(matrix.players))),
-        ("outputs", ", ".join(f"{output.name} ({output.unit})" for output in matrix.config.outputs)),
+        (
+            "outputs",
+            ", ".join(f"{isolated(output.name)} ({isolated(output.unit)})" for output in matrix.config.outputs),
+        ),
         ("strategy", provenance.strategy),
         ("seed", str(matrix.seed)),
         ("coalitions", f"{matrix.cost.n_evaluations} of at most {matrix.config.max_evaluations}"),

@@ -8,7 +8,7 @@ from accredit.attribution.estimate import Estimate
 from accredit.attribution.matrix import CounterfactualMatrix
 from accredit.attribution.output import Output
 from accredit.attribution.result import ShapleyResult
-from accredit.charts import Axis, Chart, PairChart, PairEstimates, Series
+from accredit.charts import Axis, Chart, PairChart, PairEstimates, Series, isolated
 from accredit.errors import MissingValue
 from accredit.report.attribution_contributions import digits_of, interval_of
 from accredit.report.page import Cell, Column, Group, Item, Section, Table
@@ -30,16 +30,19 @@ def interactions(matrix: CounterfactualMatrix) -> Section:
         try:
             result = matrix.interactions(output.name)
         except MissingValue as error:
-            said.append(f"{output.name}: {error}")
+            said.append(f"{isolated(output.name)}: {error}")
             continue
         pairs = PairEstimates(players=result.players, pairs=result.estimates(matrix.config.confidence))
         caution = "" if result.caution is None else f"Caution: {result.caution}"
         items.append(
             Group(
                 items=(
-                    PairChart(title=f"Network: {output.name}", kind="network", estimates=pairs, note=caution),
+                    PairChart(title=f"Network: {isolated(output.name)}", kind="network", estimates=pairs, note=caution),
                     PairChart(
-                        title=f"Matrix: {output.name}", kind="matrix", estimates=pairs, note=f"Unit: {output.unit}."
+                        title=f"Matrix: {isolated(output.name)}",
+                        kind="matrix",
+                        estimates=pairs,
+                        note=f"Unit: {output.unit}.",
                     ),
                 )
             )
@@ -75,7 +78,7 @@ def _indices(matrix: CounterfactualMatrix, output: Output, result: ShapleyResult
         for player in matrix.players
     ]
     return Table(
-        title=f"Indices of {output.name}",
+        title=f"Indices of {isolated(output.name)}",
         columns=(Column(name="player"), *(Column(name=name, unit=output.unit, digits=digits) for name in columns)),
         rows=tuple(rows),
         note=f"{percent(level)} intervals; a dash where the coalitions that were evaluated do not tell.",
@@ -89,7 +92,7 @@ def values(matrix: CounterfactualMatrix) -> Section:
     some = f"Every {stride}th coalition in the order of evaluation." if stride > 1 else "Every coalition is a point."
     items: list[Item] = [
         Chart(
-            title=f"{output.name} against the number of parts that are on",
+            title=f"{isolated(output.name)} against the number of parts that are on",
             kind="scatter",
             x=Axis(label="parts that are on", unit="count"),
             y=Axis(label=output.name, unit=output.unit),

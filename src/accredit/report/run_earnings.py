@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from accredit.attribution.transforms import interaction_index, shapley_weights
-from accredit.charts import Axis, Chart, Estimates, PairChart, PairEstimates, Series
+from accredit.charts import Axis, Chart, Estimates, PairChart, PairEstimates, Series, isolated
 from accredit.report.page import Column, Group, Item, Section, Table
 from accredit.report.run_record import Plain, RunRecord
 from accredit.report.wording import cell, percent
@@ -44,7 +44,7 @@ def _contribution_chart(comparison: Plain, level: str) -> Chart:
         series=(
             Series(
                 name="mean over hosts",
-                x=tuple(f"{row['kind']} at {row['slot']}" for row in grafts),
+                x=tuple(f"{isolated(row['kind'])} at {isolated(row['slot'])}" for row in grafts),
                 y=tuple(row["log_loss"]["mean"] for row in grafts),
                 lower=tuple(row["log_loss"]["lower"] for row in grafts),
                 upper=tuple(row["log_loss"]["upper"] for row in grafts),

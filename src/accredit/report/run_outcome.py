@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from accredit.charts import Axis, Chart, Series
+from accredit.charts import Axis, Chart, Series, isolated
 from accredit.report.page import Column, Item, KeyFigure, Section, Table
 from accredit.report.run_record import Plain, RunRecord
 from accredit.report.wording import cell, ends, percent, signed
@@ -69,8 +69,8 @@ def outcome(record: RunRecord) -> Section:
     level = percent(comparison["confidence"])
     paragraphs = (
         f"Every policy grew the same {comparison['hosts']} fresh hosts; nothing else reads the test split. "
-        f"Best schedule, chosen on the reward split of other hosts: {comparison['schedule']}. "
-        f"Calibrated kinds: {', '.join(comparison['calibrated_kinds'])} (slot by slot).",
+        f"Best schedule, chosen on the reward split of other hosts: {isolated(comparison['schedule'])}. "
+        f"Calibrated kinds: {', '.join(map(isolated, comparison['calibrated_kinds']))} (slot by slot).",
     )
     items: list[Item] = [_policy_table(comparison, level), _advantage(comparison, level), _frontier(comparison, level)]
     if record.hosts:
@@ -169,7 +169,7 @@ def _networks(hosts: list[HostGrown]) -> Table:
         same = [host for host in grown if host.committed == committed]
         rows.append(
             (
-                ", ".join(committed) or "no graft",
+                ", ".join(map(isolated, committed)) or "no graft",
                 float(count),
                 sum(host.accuracy for host in same) / count,
                 float(same[0].parameters),

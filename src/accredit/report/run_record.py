@@ -37,8 +37,8 @@ Plain = dict[str, Any]
 _LEARNED, _TRAINED = "learned-000", "train-000"
 """The hosts whose story is told: the first of the comparison, or, before it, the first that was trained on."""
 _COMPARED = ("policies", "grafts", "hosts", "confidence", "schedule", "calibrated_kinds")
-_MOST_SEEN = 40_000
-"""Matrices of training that are decoded; of more, one in so many."""
+_MOST_BYTES = 160_000_000
+"""Of events whose matrices of training are all decoded, some 40,000; of more, one in so many."""
 _TOLD = (StageChanged, StepCompleted, ContributionsEstimated)
 _RARE = (RunStarted, UpdateCompleted, PolicyRolledBack, HostGrown, RunCompleted)
 
@@ -250,8 +250,7 @@ class _Reading:
         self.stories = {f'"environment": "{story.environment}",'.encode(): story for story in _stories(record)}
         self.live = f'"game": "{Players.LIVE.value}"'.encode()
         self.seen = 0
-        # about one line in ten is an estimate of a live game, of some 400 bytes a line
-        record.stride = 1 + record.run.events.stat().st_size // (400 * 10 * _MOST_SEEN)
+        record.stride = 1 + record.run.events.stat().st_size // _MOST_BYTES
 
     def line(self, line: bytes) -> None:
         """Take what the line says, if it is told."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from accredit.charts import isolated
 from accredit.report.page import Column, ReportPage, Section, Table
 from accredit.report.run_cost import cost
 from accredit.report.run_earnings import earnings
@@ -49,7 +50,7 @@ def run_page(record: RunRecord) -> ReportPage:
     """
     task = str(record.config.get("task", "unknown"))
     return ReportPage(
-        title=f"Growth on {task}",
+        title=f"Growth on {isolated(task)}",
         summary=_summary(record),
         commands=(_command(record.config), f"accredit report {shlex.quote(str(record.run.path))}"),
         facts=_facts(record, task),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from accredit.charts import Axis, Band, Chart, Series
+from accredit.charts import Axis, Band, Chart, Series, isolated
 from accredit.growth.hosts import Players
 from accredit.growth.stage import Stage
 from accredit.report.page import Group, Item, Section
@@ -98,9 +98,10 @@ def _grafts(story: Story, last: int) -> list[_Graft]:
         at = event.origin.step or 0
         graft, stage, since = open_grafts.pop(event.slot, (None, "", 0))
         if graft is None:
-            name, number = f"{event.kind} at {event.slot}", 2
+            name = first = f"{isolated(event.kind)} at {isolated(event.slot)}"
+            number = 2
             while any(other.name == name for other in grafts):
-                name, number = f"{event.kind} at {event.slot}, no. {number}", number + 1
+                name, number = f"{first}, no. {number}", number + 1
             graft = _Graft(name=name, slot=event.slot, begin=at, end=last)
             grafts.append(graft)
         else:
