@@ -170,6 +170,25 @@ def test_candidates_stand_at_full_weight_and_all_off_is_the_live_network(make: M
     assert torch.allclose(outcome.log_loss[2, 1], wanted, atol=1e-5)
 
 
+@both
+def test_a_live_graft_stays_where_another_host_has_a_candidate_in_its_slot(make: Maker):
+    """[R34] Hosts that are evaluated together do not decide what is on in each other."""
+    hosts = grown(make)
+    hosts.graft(0, 2, KIND["mlp"], seed=1)
+    stages, alphas = stages_of(E, input=(TRAINING, 0.0), hidden1=(BLENDING, 0.5))
+    stages[0, 2], stages[1, 2], alphas[1, 2] = TRAINING, COMMITTED, 1.0
+    hosts.set_stages(stages, alphas)
+    train(hosts, range(8, 10))
+    inputs, labels = examples(30, seed=8)
+    live = hosts.evaluate([1], inputs, labels, players=Players.NOBODY).log_loss[0, 0]
+    alone = hosts.evaluate([1], inputs, labels, players=Players.CANDIDATES).log_loss[0]
+    together = hosts.evaluate([0, 1], inputs, labels, players=Players.CANDIDATES)
+    assert together.slots == (0, 2)
+    assert torch.allclose(together.log_loss[1, 0], live, atol=1e-5)
+    assert torch.allclose(together.log_loss[1], alone.repeat(2, 1), atol=1e-5)
+    assert not torch.allclose(alone[0], alone[1], atol=1e-3)
+
+
 def gain_of_training(make_hosts: Callable[[], Hosts], kind: str, slot: int) -> torch.Tensor:
     """Return what each of 4 hosts on digits would gain, in nats on unseen examples, after 40 minibatches."""
     hosts, splits = make_hosts(), DIGITS.splits

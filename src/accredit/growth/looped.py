@@ -259,7 +259,9 @@ def _coalitions(network: GrowingNetwork, inputs: Tensor, switched: Sequence[int]
     hidden = [inputs]
     for layer in network.layers:
         if isinstance(layer, Slot) and id(layer) in varied:
-            hidden += [layer.shadow(h) if players == Players.CANDIDATES else layer(h) for h in hidden]
+            on = [layer.shadow(h) if players == Players.CANDIDATES else layer(h) for h in hidden]
+            # A slot that is switched in another host only is here as it is, whichever way it is switched there.
+            hidden = hidden + on if _plays(layer, players) else on + on
         else:
             hidden = [layer(h) for h in hidden]
     return torch.stack(hidden)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """Inputs [B, ...] float32 with labels [B] int64."""
+    """Inputs [B, ...] of any type with labels [B], or [B, L] where an example is a sequence of L."""
 
     inputs: Tensor
     labels: Tensor
@@ -54,5 +54,15 @@ def digits() -> Splits:
     train, reward, test = (
         Examples(inputs=inputs[start:stop].clone(), labels=targets[start:stop].clone())
         for start, stop in itertools.pairwise(ends)
+    )
+    return Splits(train=train, reward=reward, test=test)
+
+
+def digits_as_images() -> Splits:
+    """Return `digits` in the same splits as images [B, 1, 8, 8]."""
+    flat = digits()
+    train, reward, test = (
+        Examples(inputs=part.inputs.view(-1, 1, 8, 8), labels=part.labels)
+        for part in (flat.train, flat.reward, flat.test)
     )
     return Splits(train=train, reward=reward, test=test)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from accredit.errors import InvalidArgument, UnknownName
-from accredit.growth.architectures import mlp_layers, transformer_layers
+from accredit.growth.architectures import convolutional_layers, mlp_layers, transformer_layers
 from accredit.growth.catalogue import VECTOR_CATALOGUE, Kind, VectorKind
 from accredit.growth.hosts import Hosts
 from accredit.growth.looped import LoopedHosts
@@ -20,7 +20,7 @@ from accredit.growth.metric import LogLoss, Metric
 from accredit.growth.network import GrowingNetwork
 from accredit.growth.stacked import StackedHosts
 from accredit.training.config import EpisodeConfig
-from accredit.training.data import Splits, digits
+from accredit.training.data import Splits, digits, digits_as_images
 from accredit.training.planted import FEATURES, PLANTED_CATALOGUE, planted
 from accredit.training.reward import RewardConfig
 from accredit.training.text import ALPHABET, CONTEXT, text
@@ -85,7 +85,7 @@ class Task:
     def build_host(self, seed: int) -> GrowingNetwork:
         """Return a fresh host: PyTorch's own initialisation under `seed`, which touches no other random state."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every other device, too
             return GrowingNetwork(self.layers())
 
     def make_hosts(self, count: int, *, learning_rate: float) -> Hosts:
@@ -166,6 +166,10 @@ def _wider_mlp(sizes: tuple[int, ...], slots_before: tuple[int, ...], width: int
     return mlp_layers((sizes[0], *(width,) * max(1, len(sizes) - 2), sizes[-1]), slots_before)
 
 
+def _digits_conv_layers(channels: int) -> Layers:
+    return convolutional_layers((1, channels, 2 * channels), size=8, classes=10)
+
+
 def _text_layers(features: int) -> Layers:
     """Return a transformer whose narrow places grow with the residual stream: 16 has 3 numbers a character, and 4."""
     return transformer_layers(
@@ -182,10 +186,20 @@ def _text_layers(features: int) -> Layers:
 DIGITS = mlp_task("digits", (64, 8, 8, 10), catalogue=VECTOR_CATALOGUE, load=digits)
 PLANTED = mlp_task("planted", (FEATURES, 2), catalogue=PLANTED_CATALOGUE, load=planted, slots_before=(0, 0, 0))
 
-TEXT_FEATURES = 16
+DIGITS_CONV = Task(
+    name="digits-conv",
+    layers=partial(_digits_conv_layers, 2),
+    catalogue=VECTOR_CATALOGUE,
+    load=digits_as_images,
+    episode=EpisodeConfig(batch_size=32),
+    wider=_digits_conv_layers,
+    large_widths=(3, 4, 6, 8),
+)
+"""Two convolutions of 2 and 4 channels, 266 parameters."""
+
 TEXT = Task(
     name="text",
-    layers=partial(_text_layers, TEXT_FEATURES),
+    layers=partial(_text_layers, 16),
     catalogue=VECTOR_CATALOGUE,
     load=text,
     # a guess among 32 characters costs 3.47 nats
@@ -195,7 +209,7 @@ TEXT = Task(
 )
 """Tight hosts of 1,876 parameters: a character is three numbers, and the feed-forward part is four wide."""
 
-TASKS = (DIGITS, PLANTED, TEXT)
+TASKS = (DIGITS, DIGITS_CONV, PLANTED, TEXT)
 
 
 def find_task(name: str) -> Task:
