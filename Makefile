@@ -33,7 +33,7 @@ check: $(STAMP)-check
 	$(BIN)/pytest --doctest-modules -q -n 2 src/accredit
 
 docs: $(STAMP)-docs
-	$(BIN)/sphinx-build -q docs docs/_build
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build
 	@echo "docs: docs/_build/index.html"
 
 # Benchmarks make environments of their own for peers that do not go together with ours.

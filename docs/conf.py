@@ -5,7 +5,14 @@ author = "The Accredit authors"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 html_theme = "alabaster"
-html_theme_options = {"description": "What every switchable part of a network earns", "fixed_sidebar": True}
+html_theme_options = {
+    "description": "What every switchable part of a network earns",
+    "fixed_sidebar": True,
+    # code is up to 120 characters wide
+    "page_width": "1240px",
+    "body_max_width": "none",
+    "code_font_size": "0.8em",
+}
 myst_heading_anchors = 3
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
