@@ -40,6 +40,7 @@ class Grow:
 
     task: tyro.conf.Positional[Annotated[str, _described("TASK", "What is grown; default digits.")]] = "digits"
     seed: Annotated[int, _described("N", "Root of every random number; default 0.")] = 0
+    data: Annotated[str, _described("FOLDER", "Files of a task that needs any, such as cifar10.")] = ""
     out: Annotated[
         Path | None,
         _described("FOLDER", "Folder of the run, which must not exist; default: a new one under runs/."),

@@ -29,7 +29,8 @@ DONE = 0
 
 def grow(command: Grow) -> int:
     """Train, compare, report."""
-    config = TrainConfig(task=command.task, seed=command.seed, episode=find_task(command.task).episode)
+    task = find_task(command.task, data=command.data)
+    config = TrainConfig(task=task.name, data=command.data, seed=command.seed, episode=task.episode)
     if command.quick:
         config = quick(config)
     config = replace(

@@ -47,6 +47,14 @@ def mlp_slot_names(layers: int, before: Sequence[int]) -> list[str]:
     ]
 
 
+class Centred(nn.Module):
+    """Pixels 0 to 255 as numbers from -1 to 1."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return float32 of the shape of `pixels`, uint8."""
+        return pixels.float() / 127.5 - 1.0
+
+
 def convolutional_layers(channels: Sequence[int], *, size: int, classes: int) -> list[nn.Module]:
     """Return a network of 3 x 3 convolutions of stride 2 with a linear head on the flattened last map.
 

@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from accredit.errors import InvalidArgument
-from accredit.growth.architectures import CausalAttention, FeedForward, Normalised, attended, normalised
+from accredit.growth.architectures import CausalAttention, Centred, FeedForward, Normalised, attended, normalised
 
 Shape = tuple[int, ...]
 Batched = Callable[[Sequence[Tensor], Tensor], Tensor]
@@ -34,6 +34,7 @@ ELEMENTWISE = (
     nn.LeakyReLU,
     nn.Softplus,
     Normalised,
+    Centred,
 )
 """Layers without parameters that treat every number, or every vector along the last axis, alone."""
 

@@ -158,7 +158,7 @@ class StackedHosts:
         # Hosts with grafts in the same places share a pass: nobody pays for the players of others.
         layouts, of_row = np.unique(np.concatenate([alphas > 0, switched], axis=1), axis=0, return_inverse=True)
         for number, layout in enumerate(layouts):
-            members = np.flatnonzero(of_row == number)
+            members = np.flatnonzero(of_row == number).tolist()
             own = tuple(np.flatnonzero(layout[alphas.shape[1] :]).tolist())
             score = self._all_coalitions([rows[member] for member in members], own, (inputs, labels), players)
             log_loss[members] = score.log_loss[:, _seen_by(own, slots)]

@@ -99,7 +99,9 @@ class TrainConfig:
     """One run of the training system."""
 
     task: str = "digits"
-    """What is grown: a name of `accredit.training.task.TASKS`."""
+    """What is grown: a name of `accredit.training.task.TASKS`, or that of a task of your own."""
+    data: str = ""
+    """Folder with the files of a task that needs any, such as cifar10."""
     seed: int = 0
     """Root of every random number of the run, 0 to 2^40."""
     environments: int = 32

@@ -62,13 +62,19 @@ class Stopped(Exception):
 
 
 def train(
-    config: TrainConfig, folder: Path, *, watcher: Watcher | None = None, sinks: Sequence[Sink] = ()
+    config: TrainConfig,
+    folder: Path,
+    *,
+    task: Task | None = None,
+    watcher: Watcher | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> Comparison:
     """Run from the beginning in a new folder.
 
     Args:
         config: everything that decides what happens.
         folder: must not exist.
+        task: one of your own, whose name is `config.task`; None: the one of that name.
         watcher: who looks on.
         sinks: where events go beside the file of the folder: `CsvSink`, `TensorBoardSink`, or any callable of one
             event. One that fails is told to the watcher once and stops nothing.
@@ -81,7 +87,7 @@ def train(
         RunFolderError: the folder exists or cannot be written.
         Stopped: `should_stop` said so.
     """
-    task = find_task(config.task)
+    task = _task_of(config, task)
     run = RunFolder(folder)
     run.create(to_plain(config))
     with locked(folder, argument="--out"):
@@ -93,6 +99,7 @@ def resume(
     *,
     updates: int | None = None,
     processes: int | None = None,
+    task: Task | None = None,
     watcher: Watcher | None = None,
     sinks: Sequence[Sink] = (),
 ) -> Comparison:
@@ -102,6 +109,7 @@ def resume(
         folder: of a run.
         updates: a new number of updates, for more than was planned; None leaves it.
         processes: a new number of processes, which changes no result; None leaves it.
+        task: as in `train`.
         watcher: who looks on.
         sinks: as in `train`; they need not be those that the run began with. A `View`, such as `CsvSink`, is shown the
             whole run; any other callable only what comes after the checkpoint.
@@ -128,15 +136,18 @@ def resume(
         if config != before:
             write_json(run.config, to_plain(config))
         if state is None:
-            return _begin(run, find_task(config.task), config, listeners)
-        return _continue(run, config, state, listeners)
+            return _begin(run, _task_of(config, task), config, listeners)
+        return _continue(run, _task_of(config, task), config, state, listeners)
 
 
-def evaluate(folder: Path, *, watcher: Watcher | None = None, sinks: Sequence[Sink] = ()) -> Comparison:
+def evaluate(
+    folder: Path, *, task: Task | None = None, watcher: Watcher | None = None, sinks: Sequence[Sink] = ()
+) -> Comparison:
     """Compare the policies of a finished run again, by the code that ended it.
 
     Args:
         folder: of a run.
+        task: as in `train`.
         watcher: who looks on.
         sinks: as in `resume`.
 
@@ -153,7 +164,7 @@ def evaluate(folder: Path, *, watcher: Watcher | None = None, sinks: Sequence[Si
                 f"`RUN` is {folder}, which stands at update {update} of {config.updates}, wanted a run whose training "
                 f"is through; finish it by `accredit resume {folder}`."
             )
-        return _continue(run, config, state, listeners)
+        return _continue(run, _task_of(config, task), config, state, listeners)
 
 
 def regrow(folder: Path, *, watcher: Watcher | None = None) -> Episodes:
@@ -180,7 +191,7 @@ def regrow(folder: Path, *, watcher: Watcher | None = None) -> Episodes:
     done = state["trainer"]["update"]
     if done < config.updates:
         watcher.on_notice(f"{folder} stands at update {done} of {config.updates}: its policy is not fully trained")
-    task = find_task(config.task)
+    task = _task_of(config, None)
     with one_thread():
         trainer = Trainer(task, replace(config, processes=1), on_event=lambda _: None)
         trainer.load_state_dict(state["trainer"])
@@ -286,9 +297,23 @@ def _has_just_begun(run: RunFolder) -> bool:
     return not run.events.exists() or next(read(run.events, kinds=(UpdateCompleted,)), None) is None
 
 
-def _continue(run: RunFolder, config: TrainConfig, state: dict[str, Any], listeners: _Listeners) -> Comparison:
+def _task_of(config: TrainConfig, task: Task | None) -> Task:
+    """Return the task of a run, with its data read, so that files that are wrong are told before a folder is made."""
+    if task is None:
+        task = find_task(config.task, data=config.data)
+    elif task.name != config.task:
+        raise InvalidArgument(
+            f"`task` is {task.name!r}, but the configuration names {config.task!r}; pass TrainConfig with task="
+            f"{task.name!r}."
+        )
+    _ = task.splits
+    return task
+
+
+def _continue(
+    run: RunFolder, task: Task, config: TrainConfig, state: dict[str, Any], listeners: _Listeners
+) -> Comparison:
     cut(run.events, state["events"])
-    task = find_task(config.task)
     with (
         one_thread(),
         _recording(run, listeners) as record,

@@ -6,19 +6,21 @@ import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import cast
 
 import torch
 from torch import nn
 
 from accredit.errors import InvalidArgument, UnknownName
-from accredit.growth.architectures import convolutional_layers, mlp_layers, transformer_layers
+from accredit.growth.architectures import Centred, convolutional_layers, mlp_layers, transformer_layers
 from accredit.growth.catalogue import VECTOR_CATALOGUE, Kind, VectorKind
 from accredit.growth.hosts import Hosts
 from accredit.growth.looped import LoopedHosts
 from accredit.growth.metric import LogLoss, Metric
 from accredit.growth.network import GrowingNetwork
 from accredit.growth.stacked import StackedHosts
+from accredit.training.cifar10 import CLASSES, SIZE, cifar10
 from accredit.training.config import EpisodeConfig
 from accredit.training.data import Splits, digits, digits_as_images
 from accredit.training.planted import FEATURES, PLANTED_CATALOGUE, planted
@@ -44,6 +46,8 @@ class Task:
     """Kinds of graft that may be chosen."""
     load: Callable[[], Splits]
     """The data: inputs of any shape and type that the first layer takes, labels that `metric` takes."""
+    load_from: Callable[[Path], Splits] | None = None
+    """Reads the data from a folder that the user names, and `load` is not asked; None: the task brings its own."""
     metric: Metric = field(default_factory=LogLoss)
     """What hosts lower and are measured by."""
     episode: EpisodeConfig = field(default_factory=EpisodeConfig)
@@ -119,6 +123,19 @@ class Task:
         hosts = [self.build_host(0) for _ in range(count)]
         return LoopedHosts(hosts, self.catalogue, learning_rate=learning_rate, metric=self.metric)
 
+    def reading(self, folder: str) -> Task:
+        """Return the task with the data of `folder`; an empty name where the task brings its own.
+
+        Raises:
+            InvalidArgument: the task needs a folder, or takes none.
+        """
+        if (self.load_from is None) != (not folder):
+            why = "brings its own; leave it out" if folder else "reads files of yours; name their folder by --data"
+            raise InvalidArgument(f"`data` is {folder!r}, but the task {self.name!r} {why}.")
+        if self.load_from is None:
+            return self
+        return replace(self, load=partial(self.load_from, Path(folder)), load_from=None)
+
     def widened(self, width: int) -> Task:
         """Return a task with the same data whose hosts have `width` features inside.
 
@@ -170,6 +187,16 @@ def _digits_conv_layers(channels: int) -> Layers:
     return convolutional_layers((1, channels, 2 * channels), size=8, classes=10)
 
 
+def _cifar10_layers(channels: int) -> Layers:
+    return [Centred(), *convolutional_layers((3, channels, 2 * channels, 2 * channels), size=SIZE, classes=CLASSES)]
+
+
+def _no_data() -> Splits:
+    raise InvalidArgument(
+        "`data` is '', but the task 'cifar10' reads files of yours; take it by find_task('cifar10', data=FOLDER)."
+    )
+
+
 def _text_layers(features: int) -> Layers:
     """Return a transformer whose narrow places grow with the residual stream: 16 has 3 numbers a character, and 4."""
     return transformer_layers(
@@ -209,14 +236,30 @@ TEXT = Task(
 )
 """Tight hosts of 1,876 parameters: a character is three numbers, and the feed-forward part is four wide."""
 
-TASKS = (DIGITS, DIGITS_CONV, PLANTED, TEXT)
+CIFAR10 = Task(
+    name="cifar10",
+    layers=partial(_cifar10_layers, 6),
+    catalogue=VECTOR_CATALOGUE,
+    load=_no_data,
+    load_from=cifar10,
+    wider=_cifar10_layers,
+    large_widths=(8, 12),
+)
+"""Three convolutions of 6, 12 and 12 channels on 32 x 32 pixels."""
+
+TASKS = (DIGITS, DIGITS_CONV, PLANTED, TEXT, CIFAR10)
 
 
-def find_task(name: str) -> Task:
+def find_task(name: str, *, data: str = "") -> Task:
     """Return the task called `name`.
+
+    Args:
+        name: of one of `TASKS`.
+        data: folder with the files of a task that needs any.
 
     Raises:
         UnknownName: there is none; the nearest name is suggested.
+        InvalidArgument: the task needs a folder of data and got none, or the other way round.
 
     Example:
         >>> find_task("digits").slot_names
@@ -224,7 +267,7 @@ def find_task(name: str) -> Task:
     """
     for task in TASKS:
         if task.name == name:
-            return task
+            return task.reading(data)
     names = [task.name for task in TASKS]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
     raise UnknownName(f"`task` is {name!r}, but the tasks are {', '.join(names)}; did you mean {near[0]!r}?")
