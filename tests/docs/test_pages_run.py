@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pages import PAGES, ROOT, RUNNABLE, blocks_of, commands_of, parse, run_page
 
-# the README has tests of its own, which compare its tables too: tests/examples/test_readme.py
-WITH_CODE = [page for page in PAGES[1:] if any(block.language in RUNNABLE for block in blocks_of(page))]
+# what the README shows is compared, too: tests/examples/test_readme.py
+WITH_CODE = [page for page in PAGES if any(block.language in RUNNABLE for block in blocks_of(page))]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 _BETWEEN_BACKTICKS = re.compile(r"`(accredit (?:grow|attribute|resume|evaluate|report|watch|--)[^`]*|make [^`]+)`")
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
