@@ -23,6 +23,7 @@ from accredit.telemetry import HostDiverged, Origin, PolicyRolledBack, StageChan
 from accredit.training.config import TrainConfig
 from accredit.training.config_record import to_plain
 from accredit.training.run_lock import locked
+from accredit.training.task import find_task
 
 
 @pytest.fixture(scope="module")
@@ -76,15 +77,28 @@ def test_a_finished_run_has_every_part_and_nothing_to_say_about_what_is_missing(
     assert page.key_figures[1].value == "\u22120.100 nat"
 
 
-@pytest.mark.parametrize("settings", [[], ["ppo.clip=0.1", "updates=7", "episode.blend_schedule=cosine"]])
-def test_the_command_begins_the_same_run_again(tmp_path: Path, settings: list[str]):
-    config = with_settings(TrainConfig(seed=5), settings)
+@pytest.mark.parametrize("task", ["digits", "text"])
+@pytest.mark.parametrize("settings", [[], ["ppo.clip=0.1", "updates=7", "episode.learning_rate=0.01"]])
+def test_the_command_begins_the_same_run_again(tmp_path: Path, task: str, settings: list[str]):
+    """Tasks begin with settings of their own: 0.01 is the default of one and not of the other."""
+    begun = TrainConfig(task=task, seed=5, episode=find_task(task).episode)
+    config = with_settings(begun, settings)
     folder = report_runs.write_run(tmp_path / "a run", [], None, config=to_plain(config))
     words = shlex.split(page_of(folder).commands[0])
-    assert words[:5] == ["accredit", "grow", "digits", "--seed", "5"]
+    assert words[:5] == ["accredit", "grow", task, "--seed", "5"]
     assert set(words[5::2]) <= {"--set"}
-    assert with_settings(TrainConfig(seed=5), words[6::2]) == config
+    assert with_settings(begun, words[6::2]) == config
     assert shlex.split(page_of(folder).commands[1]) == ["accredit", "report", str(folder)]
+
+
+def test_a_task_of_ones_own_has_no_command_and_data_has_a_folder(tmp_path: Path):
+    plain = to_plain(TrainConfig(seed=3, updates=2))
+    own = report_runs.write_run(tmp_path / "own", [], None, config=plain | {"task": "mine own"})
+    assert page_of(own).commands[0].startswith("# mine own is no task of the command line; train it from Python")
+    folder = report_runs.write_run(
+        tmp_path / "cifar", [], None, config=plain | {"task": "cifar10", "data": "/data/cifar 10"}
+    )
+    assert page_of(folder).commands[0].startswith("accredit grow cifar10 --seed 3 --data '/data/cifar 10' --set ")
 
 
 def test_policies_stand_in_a_table_and_the_learned_one_ahead_of_each(finished: Path):
@@ -166,7 +180,9 @@ def test_before_the_comparison_the_last_episode_of_training_is_told(tmp_path: Pa
         "the last episode of the first training environment (train-000)"
         in section(page, "Grafts over time").paragraphs[0]
     )
-    bands = item(page, "Contribution of each graft and its stages").bands
+    chart = item(page, "Contribution of each graft and its stages")
+    assert "Nothing was earned: no graft reached the output." in chart.note
+    bands = chart.bands
     assert [(band.lane, band.start, band.end) for band in bands] == [("mlp at hidden", 0.0, 8.0)]
     assert len(item(page, "The host while it grew").series[0].y) == 8
 

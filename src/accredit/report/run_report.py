@@ -20,6 +20,10 @@ from accredit.report.wording import moment, percent
 from accredit.report.write import write_report
 from accredit.training.config import TrainConfig
 from accredit.training.config_record import to_plain
+from accredit.training.task import TASKS
+
+_OPTIONS = ("task", "seed", "data")
+"""Fields that the command line sets by options of their own."""
 
 
 def write_run_report(folder: Path) -> Path:
@@ -99,15 +103,24 @@ def _facts(record: RunRecord, task: str) -> tuple[tuple[str, str], ...]:
 
 
 def _command(config: Plain) -> str:
-    """Return the command that begins the same run again: every field that differs from its default."""
-    words = ["accredit", "grow", str(config.get("task", ""))]
-    default = dict(_leaves(to_plain(TrainConfig()), ""))
-    for name, value in _leaves(config, ""):
-        if name == "seed":
-            words += ["--seed", str(value)]
-        elif name != "task" and default.get(name) != value:
-            words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    """Return the command that begins the same run again: every field that differs from what the task begins with."""
+    name = str(config.get("task", ""))
+    default = _defaults(name)
+    if default is None:
+        return f"# {name} is no task of the command line; train it from Python with the configuration below"
+    words = ["accredit", "grow", name, "--seed", str(config.get("seed", 0))]
+    if config.get("data"):
+        words += ["--data", str(config["data"])]
+    for field, value in _leaves(config, ""):
+        if field not in _OPTIONS and default.get(field) != value:
+            words += ["--set", f"{field}={_written(value)}"]
     return shlex.join(words)
+
+
+def _defaults(name: str) -> Plain | None:
+    """Return what `accredit grow` begins a task with, by dotted names; None for a task that it does not know."""
+    task = next((task for task in TASKS if task.name == name), None)
+    return None if task is None else dict(_leaves(to_plain(TrainConfig(task=name, episode=task.episode)), ""))
 
 
 def _leaves(plain: Plain, place: str) -> Iterator[tuple[str, Any]]:
@@ -121,7 +134,7 @@ def _leaves(plain: Plain, place: str) -> Iterator[tuple[str, Any]]:
 
 def _configuration(config: Plain) -> Section:
     """Return every field, what differs from its default marked."""
-    default = dict(_leaves(to_plain(TrainConfig()), ""))
+    default = _defaults(str(config.get("task", ""))) or dict(_leaves(to_plain(TrainConfig()), ""))
     rows = tuple(
         (name, _written(value), _written(default[name]) if name in default else "not a field of this version")
         for name, value in _leaves(config, "")

@@ -147,7 +147,7 @@ def _contributions_over_time(
         x=_STEP,
         y=Axis(label=quantity, unit="nat" if first is None else first.unit),
         series=series,
-        note=note + level,
+        note=(note + level) if first else f"{note} Nothing was earned: no graft reached the output.",
         bands=bands,
     )
 
