@@ -91,7 +91,8 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path, capsys: pytest.Captur
 def test_at_least_one_run_is_needed(capsys: pytest.CaptureFixture[str]):
     assert main(["watch"]) == 2
     assert capsys.readouterr().err == (
-        "accredit: `RUN` is missing, wanted the folder of at least one run; write for example accredit watch runs/first.\n"
+        "accredit: `RUN` is missing, wanted the folder of at least one run; write for example "
+        "accredit watch runs/first.\n"
     )
 
 
