@@ -318,3 +318,32 @@ def test_the_value_of_a_sequence_is_the_mean_over_its_positions():
         assert torch.allclose(score.log_loss[row], wanted, atol=1e-6)
         assert torch.allclose(LogLoss().loss(outputs, labels.expand(2, B, L))[row], wanted, atol=1e-6)
         assert torch.allclose(score.is_correct[row], (outputs[row].argmax(-1) == labels).float().mean(1))
+
+
+def test_a_summary_lists_layers_and_slots_with_their_costs():
+    """[R37] Counted by hand: 27 weights at each place of the first convolution, 2 D R of the graft."""
+    network = host(convolutional, 0)
+    network.graft("conv1", VECTOR_CATALOGUE[KIND["mlp"]], torch.Generator())
+    network.blend("conv1")
+    network.set_alpha("conv1", 0.5)
+    lines = [line.split() for line in network.summary().splitlines()]
+    assert lines[0] == ["layer", "stage", "graft", "alpha", "parameters", "MACs"]
+    assert lines[1] == ["Conv2d", "30", "27"]
+    assert lines[3] == ["slot", "conv1", "blending", "mlp", "0.50", str(3 * 16 + 16 + 16 * 3 + 3), str(2 * 3 * 16)]
+    assert lines[6] == ["slot", "conv2", "empty", "0", "0"]
+    assert lines[-1] == ["sum", str(network.parameter_count()), str(27 + 96 + 108 + 64)]
+    network.prune("conv1")
+    assert network.summary().splitlines()[3].split() == ["slot", "conv1", "empty", "0", "0"]
+
+
+def test_a_host_out_of_a_stack_has_the_summary_of_its_grafts():
+    """[R37] The same as of one out of a loop."""
+    tables = []
+    for hosts in pair_of(transformer):
+        hosts.graft(1, 0, KIND["affine"], seed=1)
+        stages = np.zeros((E, 3), dtype=np.int64)
+        stages[1, 0] = Stage.TRAINING
+        hosts.set_stages(stages, np.zeros((E, 3)))
+        tables.append(hosts.network(1, host(transformer, 9)).summary())
+    assert tables[0] == tables[1]
+    assert tables[0].splitlines()[2].split() == ["slot", "embedding", "training", "affine", "0.00", "16", "8"]

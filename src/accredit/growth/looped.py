@@ -282,8 +282,8 @@ def _coalition(network: GrowingNetwork, inputs: Tensor, mask: Tensor, players: P
 def _write_grafts(template: GrowingNetwork, source: GrowingNetwork, catalogue: tuple[Kind, ...], kinds: object) -> None:
     for place, original, kind in zip(template.slots, source.slots, np.asarray(kinds), strict=True):
         if kind != EMPTY:
-            place.graft = catalogue[int(kind)].build(place.features, torch.Generator())
-            place.kind_name, place.stage, place.alpha = original.kind_name, original.stage, original.alpha
+            place.receive(catalogue[int(kind)].build(place.features, torch.Generator()), catalogue[int(kind)])
+            place.stage, place.alpha = original.stage, original.alpha
 
 
 def _copied(state: dict[str, object]) -> dict[str, object]:

@@ -13,6 +13,7 @@ from accredit.growth.blend import blended
 from accredit.growth.catalogue import Kind
 from accredit.growth.slot import Slot, change_along
 from accredit.growth.stage import SURGERY, Operation, Stage, after_blend, transition
+from accredit.growth.summary import summary_table
 from accredit.growth.surgery import Surgery
 
 
@@ -128,9 +129,9 @@ class GrowingNetwork(nn.Module):
         """
         place = self._in_stage_for(slot, Operation.GRAFT)
         device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
-        place.graft = kind.build(place.features, generator).to(device).train(self.training)
-        place.stage, place.kind_name, place.alpha = Stage.TRAINING, kind.name, 0.0
-        return Surgery(slot=slot, added=tuple(place.graft.parameters()))
+        place.receive(kind.build(place.features, generator).to(device).train(self.training), kind)
+        place.stage, place.alpha = Stage.TRAINING, 0.0
+        return Surgery(slot=slot, added=tuple(place.parameters()))
 
     def blend(self, slot: str) -> Surgery:
         """Let the graft of `slot` begin to blend, from alpha = 0.
@@ -180,12 +181,31 @@ class GrowingNetwork(nn.Module):
         """
         place = self._in_stage_for(slot, Operation.PRUNE)
         removed = tuple(place.parameters())
-        place.graft, place.kind_name, place.stage, place.alpha = None, None, Stage.EMPTY, 0.0
+        place.vacate()
+        place.stage, place.alpha = Stage.EMPTY, 0.0
         return Surgery(slot=slot, removed=removed)
 
     def parameter_count(self) -> int:
         """Return the number of parameters of host and grafts."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+    def summary(self) -> str:
+        """Return a table of layers and slots: stage, graft, blend weight, parameters, multiply-accumulates.
+
+        Multiply-accumulates are those of `nn.Linear`, of convolutions and of grafts, for each vector that passes: a
+        position of a sequence, a pixel of the layer's output.
+
+        Example:
+            >>> from accredit.growth.catalogue import VECTOR_CATALOGUE
+            >>> network = GrowingNetwork([Slot("input", 4), nn.Linear(4, 2)])
+            >>> _ = network.graft("input", VECTOR_CATALOGUE[1], torch.Generator().manual_seed(0))
+            >>> print(network.summary())
+            layer       stage     graft     alpha  parameters  MACs
+            slot input  training  low-rank   0.00          16    16
+            Linear                                         10     8
+            sum                                            26    24
+        """
+        return summary_table(self.layers)
 
     def export(self) -> nn.Sequential:
         """Return a plain module, independent of this one, that computes what the network computes now.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from accredit.growth.blend import blended
+from accredit.growth.catalogue import Kind
 from accredit.growth.stage import Stage
 
 
@@ -36,6 +37,17 @@ class Slot(nn.Module):
         self.kind_name: str | None = None
         self.alpha = 0.0
         self.graft: nn.Module | None = None
+        self.mac_count = 0
+        """Multiply-accumulates of the graft for each vector that passes."""
+
+    def receive(self, graft: nn.Module, kind: Kind) -> None:
+        """Take in a graft of `kind`, built for this slot."""
+        self.graft, self.kind_name = graft, kind.name
+        self.mac_count = kind.mac_count(self.features)
+
+    def vacate(self) -> None:
+        """Give the graft away."""
+        self.graft, self.kind_name, self.mac_count = None, None, 0
 
     @property
     def is_live(self) -> bool:

@@ -250,7 +250,7 @@ class StackedHosts:
             kind = self.layout.catalogue[self.kinds[row, index]]
             module = kind.build(slot.features, torch.Generator())
             read_graft(module, self._slot(self.weights, row, index))
-            slot.graft, slot.kind_name = module, kind.name
+            slot.receive(module, kind)
             slot.stage, slot.alpha = Stage(int(self.stages[row, index])), float(self.alphas[row, index])
         return template
 
