@@ -308,6 +308,25 @@ def test_later_statistics_leave_the_values_of_the_critic_where_they_were():
     assert torch.allclose(made.values(batch.observations), before, atol=1e-4)
 
 
+def test_later_statistics_rescale_the_moments_of_the_optimizer_with_the_head():
+    """[R23] Twice the scale halves the head, and its first moment, which waits for a gradient in the same call."""
+    generator = torch.Generator().manual_seed(0)
+    made = ActorCritic(F, A, hidden=16, normalize_values=True, generator=generator)
+    optimizer, batch = adam(made), decisions(made)
+    config = PPOConfig(epochs=1, minibatch_size=N, value_weight=0.0)
+    update_policy(made, optimizer, batch, config, progress=0.0, generator=torch.Generator())
+    optimizer.state[made.value_head.weight]["exp_avg"].fill_(1.0)
+    assert made.value_normalizer is not None
+    before = made.value_normalizer.scale.item()
+    wider = dataclasses.replace(batch, value_targets=10 * batch.value_targets)
+    update_policy(made, optimizer, wider, config, progress=0.0, generator=torch.Generator())
+    ratio = before / made.value_normalizer.scale.item()
+    assert ratio < 0.5
+    # without a value loss the gradient is 0 and Adam keeps 0.9 of the moment
+    wanted = torch.full_like(made.value_head.weight, 0.9 * ratio)
+    assert torch.allclose(optimizer.state[made.value_head.weight]["exp_avg"], wanted, atol=1e-5)
+
+
 def test_an_update_that_is_taken_back_takes_value_statistics_and_optimizer_back_too():
     """[R35] [R23]"""
     generator = torch.Generator().manual_seed(0)

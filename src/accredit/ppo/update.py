@@ -128,7 +128,7 @@ def _run_epochs(
         policy.critic,
         clip_epsilon=config.clip,
         entropy_coeff=entropy_weight,
-        critic_coeff=config.value_weight,
+        critic_coeff=1.0,  # weighted below: with a weight of 0 the loss would leave the critic out of its answer
         loss_critic_type="l2",
         normalize_advantage=True,
     )
@@ -199,7 +199,7 @@ def _report(means: list[float], *, epochs: int) -> UpdateReport:
 
 def _minibatch_step(policy: nn.Module, optimizer: optim.Optimizer, losses: TensorDict, config: PPOConfig) -> Tensor:
     """Take one step; return policy loss, value loss, entropy, KL, clip fraction and gradient norm."""
-    total = losses["loss_objective"] + losses["loss_critic"] + losses["loss_entropy"]
+    total = losses["loss_objective"] + config.value_weight * losses["loss_critic"] + losses["loss_entropy"]
     optimizer.zero_grad(set_to_none=True)
     total.backward()
     norm = nn.utils.clip_grad_norm_(policy.parameters(), config.gradient_norm)
@@ -213,7 +213,7 @@ def _minibatch_step(policy: nn.Module, optimizer: optim.Optimizer, losses: Tenso
     return torch.stack(
         [
             losses["loss_objective"].detach(),
-            losses["loss_critic"].detach() / max(config.value_weight, 1e-12),
+            losses["loss_critic"].detach(),
             losses["entropy"].detach(),
             losses["kl_approx"].detach(),
             losses["clip_fraction"].detach(),
