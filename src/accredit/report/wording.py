@@ -68,11 +68,13 @@ def duration(seconds: float | None) -> str:
     """Write a duration in the two largest of its units.
 
     Example:
-        >>> duration(0.25), duration(75.0), duration(7260), duration(None)
-        ('0.2 s', '1 min 15 s', '2 h 1 min', 'unknown')
+        >>> duration(0.025), duration(2.5), duration(75.0), duration(7260), duration(None)
+        ('25 ms', '2.5 s', '1 min 15 s', '2 h 1 min', 'unknown')
     """
     if seconds is None:
         return "unknown"
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
