@@ -13,10 +13,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from accredit.cli import interrupt, main
 from accredit.cli import main as command_line
+from accredit.cli.attribute import EvaluationProgress
 from accredit.cli.interrupt import gentle_stop
+from accredit.cli.progress import Display
 from accredit.training.loop import Stopped
 
 ROOT = Path(__file__).parents[2]
@@ -208,3 +211,13 @@ def test_bash_completes_commands_and_options_from_the_printed_script(tmp_path: P
             ["bash", "-c", line + 'echo "${COMPREPLY[@]}"', str(script)], capture_output=True, text=True, check=True
         )
         assert set(completed.stdout.split()) == wanted
+
+
+@pytest.mark.parametrize("report", ["evaluated", "passed"])
+def test_an_attribution_asks_at_every_report_of_progress_whether_to_end(report: str):
+    """[R11] Quiet or not: a question that Python dropped once is answered at the next pass."""
+    progress = EvaluationProgress(Display(Console(), quiet=True))
+    getattr(progress, report)(1, 2)
+    progress.should_stop = lambda: True
+    with pytest.raises(KeyboardInterrupt):
+        getattr(progress, report)(2, 2)
