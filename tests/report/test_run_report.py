@@ -17,7 +17,7 @@ from accredit.charts import Chart, PairChart
 from accredit.cli.settings import with_settings
 from accredit.errors import FileDamaged, RunFolderError
 from accredit.report import Group, ReportPage, Section, Table
-from accredit.report.run_record import read_run
+from accredit.report.run_reading import read_run
 from accredit.report.run_report import run_page, write_run_report
 from accredit.telemetry import HostDiverged, Origin, PolicyRolledBack, StageChanged, StepCompleted
 from accredit.training.config import TrainConfig
@@ -195,7 +195,7 @@ def test_contributions_while_the_policy_learned_are_means_of_each_update(finishe
 def test_of_very_many_matrices_one_in_so_many_is_read_and_the_note_says_so(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("accredit.report.run_record._MOST_BYTES", (folder / "events.jsonl").stat().st_size)
+    monkeypatch.setattr("accredit.report.run_reading._MOST_BYTES", (folder / "events.jsonl").stat().st_size)
     chart = item(page_of(folder), "Contribution by slot while the policy learned")
     assert {series.name: series.y for series in chart.series} == {"input": (None, 0.2), "hidden": (None, 0.4)}
     assert "Mean over one in 2 of all hosts and steps" in chart.note

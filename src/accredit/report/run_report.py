@@ -14,7 +14,8 @@ from accredit.report.run_cost import cost
 from accredit.report.run_earnings import earnings
 from accredit.report.run_learning import learning, normalizers
 from accredit.report.run_outcome import key_figures, outcome
-from accredit.report.run_record import Plain, RunRecord, read_run
+from accredit.report.run_reading import read_run
+from accredit.report.run_record import Plain, RunRecord
 from accredit.report.run_story import growth
 from accredit.report.wording import moment, percent
 from accredit.report.write import write_report
