@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from accredit.errors import InvalidArgument
+from accredit.growth.metric import Metric as GrowthMetric
 from accredit.models.component import Component
-from accredit.models.metrics import accuracy, log_loss
+from accredit.models.metrics import Metric
 from accredit.models.task import AttributionTask
+from accredit.training.credit import ACCURACY, LOG_LOSS
 from accredit.training.episodes import Episodes
 from accredit.training.loop import Watcher, regrow
 
@@ -40,9 +44,17 @@ def grown_task(folder: Path, host: int, notice: Callable[[str], None]) -> Attrib
     ]
     reward = episodes.task.splits.reward
     # a slot that is off hands on what it got, as a slot without a graft does
-    return AttributionTask(
-        network, players, [(reward.inputs, reward.labels)], [log_loss("log_loss"), accuracy()], off="identity"
-    )
+    score = episodes.task.metric
+    metrics = [Metric(LOG_LOSS, partial(_log_loss, score)), Metric(ACCURACY, partial(_accuracy, score))]
+    return AttributionTask(network, players, [(reward.inputs, reward.labels)], metrics, off="identity")
+
+
+def _log_loss(metric: GrowthMetric, output: Tensor, labels: Tensor) -> Tensor:
+    return metric.score(output.double(), labels).log_loss
+
+
+def _accuracy(metric: GrowthMetric, output: Tensor, labels: Tensor) -> Tensor:
+    return metric.score(output.double(), labels).is_correct
 
 
 def _check_host(episodes: Episodes, host: int) -> None:

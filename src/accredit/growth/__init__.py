@@ -2,6 +2,8 @@
 
 from accredit.growth.blend import BlendSchedule, blend_weight
 from accredit.growth.catalogue import VECTOR_CATALOGUE, Activation, Kind, VectorGraft, VectorKind
+from accredit.growth.hosts import Players
+from accredit.growth.metric import LogLoss, Metric, Score
 from accredit.growth.network import Added, GrowingNetwork
 from accredit.growth.slot import Slot
 from accredit.growth.stage import TRANSITIONS, Operation, Stage, Transition, is_legal
@@ -15,7 +17,11 @@ __all__ = [
     "BlendSchedule",
     "GrowingNetwork",
     "Kind",
+    "LogLoss",
+    "Metric",
     "Operation",
+    "Players",
+    "Score",
     "Slot",
     "Stage",
     "Surgery",

@@ -6,6 +6,7 @@ require_packages()
 
 from accredit.training.comparison import Comparison
 from accredit.training.config import EpisodeConfig, EvaluationConfig, TrainConfig
+from accredit.training.data import Examples, Splits
 from accredit.training.environment import GrowthEnv, GrowthVectorEnv
 from accredit.training.loop import Phase, Stopped, Watcher, evaluate, resume, train
 from accredit.training.reward import RewardConfig
@@ -16,10 +17,12 @@ __all__ = [
     "Comparison",
     "EpisodeConfig",
     "EvaluationConfig",
+    "Examples",
     "GrowthEnv",
     "GrowthVectorEnv",
     "Phase",
     "RewardConfig",
+    "Splits",
     "Stopped",
     "Task",
     "TrainConfig",
