@@ -28,7 +28,7 @@ from pathlib import Path
 from benchmarks.growth_costs import costs
 from benchmarks.growth_planted import study as planted_study
 from benchmarks.growth_planted import summarize as planted_summary
-from benchmarks.growth_studies import ROOT, STUDIES, Record, configuration, run, tune_once
+from benchmarks.growth_studies import ROOT, STUDIES, Record, configuration, work
 from benchmarks.growth_tables import page, save_picture, summarize
 
 from accredit.training.config_record import differing_fields, to_plain
@@ -40,8 +40,9 @@ FIRST_SEED = 1000
 def jobs(names: list[str], *, seed: int, n_seeds: int, quick: bool) -> list[Record]:
     """All runs, one study after the other, so that an interrupted start has finished the first ones."""
     return [
-        {"kind": "policy", "study": name, "seed": number, "quick": quick}
+        {"kind": kind, "study": name, "seed": number, "quick": quick}
         for name in names
+        for kind in (("policy", "baselines") if STUDIES[name].has_baselines else ("policy",))
         for number in range(seed, seed + n_seeds)
     ]
 
@@ -51,10 +52,6 @@ def tunings(names: list[str], *, seed: int, quick: bool) -> list[Record]:
     return [
         {"kind": "tuning", "study": name, "seed": seed, "quick": quick} for name in names if STUDIES[name].has_baselines
     ]
-
-
-def work(job: Record) -> Record:
-    return tune_once(job) if job["kind"] == "tuning" else run(job)
 
 
 def key_of(record: Record) -> tuple[object, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ from accredit.errors import PolicyCollapsed, TrainingFailed
 from accredit.telemetry.event import Event, HostGrown, UpdateCompleted
 from accredit.training.config import TrainConfig
 from accredit.training.config_record import to_plain
-from accredit.training.evaluation import LEARNED, Plan, Tuned, compare, measure, tune
+from accredit.training.evaluation import LEARNED, Plan, Tuned, measure, measure_networks, rules, tune
 from accredit.training.fixed_network import FixedNetwork
 from accredit.training.task import Task, find_task
 from accredit.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 CURVE = ("update", "episode_return", "gain_over_control", "final_log_loss", "explained_variance", "entropy")
+FIXED = "fixed network"
 Record = dict[str, Any]
 
 
@@ -89,71 +91,65 @@ def configuration(name: str, seed: int, *, quick: bool) -> TrainConfig:
     return with_settings(quickly(config) if quick else config, study.settings)
 
 
-def run(job: Record) -> Record:
-    """Train and measure once.
-
-    Args:
-        job: `study`, `seed`, `quick`, and what `tune_once` found where the study has baselines.
-
-    Returns:
-        The job with its configuration, the code's version, the learning curve, and per policy what each host reached.
-    """
+def work(job: Record) -> Record:
+    """Do one job of the kind that it names; whatever is done is kept with its configuration and the code's version."""
     torch.set_num_threads(1)
-    name, seed = job["study"], job["seed"]
-    study, config = STUDIES[name], configuration(name, seed, quick=job["quick"])
-    task, events, began = find_task(config.task), list[Event](), time.process_time()
-    record = {
-        **{key: job[key] for key in ("kind", "study", "seed", "quick")},
-        "config": to_plain(config),
-        "code": code_version(),
-    }
+    config, began = configuration(job["study"], job["seed"], quick=job["quick"]), time.process_time()
+    does = {"tuning": tune_baselines, "baselines": measure_baselines, "policy": train_policy}[job["kind"]]
+    found = does(job, config)
+    record = {key: job[key] for key in ("kind", "study", "seed", "quick")}
+    record |= {"config": to_plain(config), "code": code_version(), "duration_s": time.process_time() - began}
+    return record | found
+
+
+def train_policy(job: Record, config: TrainConfig) -> Record:
+    """Train a policy, then measure it on the evaluation hosts of its seed: curve, and what every host reached."""
+    events: list[Event] = []
     try:
-        trainer = trained(config, events, loses_statistics=study.loses_statistics)
+        trainer = trained(config, events, loses_statistics=STUDIES[job["study"]].loses_statistics)
     except (PolicyCollapsed, TrainingFailed) as failure:  # what a configuration can do to a policy is a result
-        return {**record, "failure": str(failure), "curve": curve(events), "duration_s": time.process_time() - began}
-    training_s = time.process_time() - began
-    found: Record = {}
-    if study.has_baselines:
-        tuned = tuned_from(job["tuning"], task, config)
-        comparison = compare(task, config, trainer.learned, on_event=events.append, tuned=tuned)
-        plain = comparison.to_dict()
-        found = {key: plain[key] for key in ("sizes", "schedule", "calibrated_kinds", "grafts")}
-    else:
-        measure(task, config, LEARNED, trainer.learned, events.append)
-    return {
-        **record,
-        "training_s": training_s,
-        "duration_s": time.process_time() - began,
-        "curve": curve(events),
-        "policies": policies(events),
-        **found,
-    }
+        return {"failure": str(failure), "curve": curve(events)}
+    measure(find_task(config.task), config, LEARNED, trainer.learned, events.append)
+    return {"curve": curve(events), "policies": policies(events)}
 
 
-def tune_once(job: Record) -> Record:
-    """Tune the baselines of a study, on design hosts of one seed; all seeds are compared with them.
+def tune_baselines(job: Record, config: TrainConfig) -> Record:
+    """Tune the baselines of a study, on four times as many design hosts as a run takes; all seeds share the outcome.
 
     They do not depend on the seed of the policy, and the hosts that they are compared on are others.
     """
-    torch.set_num_threads(1)
-    config, began = configuration(job["study"], job["seed"], quick=job["quick"]), time.process_time()
-    tuned = tune(find_task(config.task), config)
+    del job
+    tuned = tune(find_task(config.task), replace(config, environments=4 * config.environments))
     return {
-        **job,
-        "config": to_plain(config),
-        "code": code_version(),
-        "duration_s": time.process_time() - began,
         "tuned": {
             "kinds": list(tuned.kinds),
             "order": list(tuned.plan.order),
             "plan_kinds": list(tuned.plan.kinds),
             "learning_rates": {str(network.width): network.config.learning_rate for network in tuned.networks},
-        },
+        }
     }
 
 
+def measure_baselines(job: Record, config: TrainConfig) -> Record:
+    """Measure the baselines on the evaluation hosts of a seed."""
+    task, events = find_task(config.task), list[Event]()
+    tuned = tuned_from(job["tuning"], task, config)
+    for name, policy in rules(task, config, tuned).items():
+        measure(task, config, name, policy, events.append)
+    sizes = {
+        fixed_name(width): hosts_of(measured.hosts)
+        for width, measured in measure_networks(config, tuned.networks).items()
+    }
+    return {"policies": policies(events) | sizes}
+
+
+def fixed_name(width: int) -> str:
+    """Return the name of a fixed network of one size."""
+    return f"{FIXED}, {width} wide"
+
+
 def tuned_from(found: Record, task: Task, config: TrainConfig) -> Tuned:
-    """Return the baselines that `tune_once` found."""
+    """Return the baselines that `tune_baselines` found."""
     return Tuned(
         kinds=tuple(found["kinds"]),
         plan=Plan(order=tuple(found["order"]), kinds=tuple(found["plan_kinds"])),
@@ -198,12 +194,14 @@ def curve(events: list[Event]) -> dict[str, list[float | None]]:
 def policies(events: list[Event]) -> dict[str, dict[str, list[float]]]:
     """Return what every host reached on the test split, per policy, in the order of the hosts."""
     grown = [event for event in events if isinstance(event, HostGrown)]
+    names = dict.fromkeys(host.policy for host in grown)
+    return {name: hosts_of([host for host in grown if host.policy == name]) for name in names}
+
+
+def hosts_of(grown: Sequence[HostGrown]) -> dict[str, list[float]]:
+    """Return what hosts reached, field by field."""
     return {
-        name: {
-            field: [getattr(host, field) for host in grown if host.policy == name]
-            for field in ("host_seed", "log_loss", "accuracy", "parameters")
-        }
-        for name in dict.fromkeys(host.policy for host in grown)
+        field: [getattr(host, field) for host in grown] for field in ("host_seed", "log_loss", "accuracy", "parameters")
     }
 
 

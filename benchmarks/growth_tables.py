@@ -13,7 +13,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from benchmarks.growth_studies import STUDIES, Record
+from benchmarks.growth_studies import FIXED, STUDIES, Record
 
 from accredit.training.comparison import Interval
 
@@ -44,13 +44,14 @@ def summarize(records: list[Record]) -> Figures:
 
 def study_figures(name: str, by_study: dict[str, list[Record]]) -> Figures:
     """Return one study: its policies, what learned has over each, and over the learned policy of the study beside."""
-    finished = [record for record in by_study[name] if "failure" not in record]
+    runs = [record for record in by_study[name] if record["kind"] == "policy"]
+    finished = merged(by_study[name])
     figures: Figures = {
         "question": STUDIES[name].question,
         "seeds": [record["seed"] for record in finished],
-        "failures": {str(r["seed"]): r["failure"] for r in by_study[name] if "failure" in r},
+        "failures": {str(run["seed"]): run["failure"] for run in runs if "failure" in run},
         "code": sorted({record["code"] for record in by_study[name]}),
-        "duration_s": float(np.mean([record["duration_s"] for record in by_study[name]])),
+        "duration_s": float(np.mean([run["duration_s"] for run in runs])) if runs else None,
     }
     if not finished:
         return figures
@@ -68,17 +69,38 @@ def study_figures(name: str, by_study: dict[str, list[Record]]) -> Figures:
         if policy != LEARNED
     }
     figures["curve"] = mean_curve(finished)
-    if finished[0].get("sizes"):
-        figures["sizes"] = size_figures(finished)
     beside = STUDIES[name].beside
     if beside is not None:
-        others = {record["seed"]: record for record in by_study[beside] if "failure" not in record}
+        others = {record["seed"]: record for record in merged(by_study[beside])}
         pairs = [(record, others[record["seed"]]) for record in finished if record["seed"] in others]
         if pairs:
             figures["beside"] = beside
             figures["minus_beside"] = over_seeds([paired(mine, LEARNED, its, LEARNED) for mine, its in pairs])
             figures["return_minus_beside"] = return_differences(pairs)
     return figures
+
+
+def merged(records: list[Record]) -> list[Record]:
+    """Return the finished runs of a study, each with the baselines of its seed where all seeds have them.
+
+    The fixed large network of a seed is the smallest that is no smaller than the hosts that the policy grew.
+    """
+    runs = [record for record in records if record["kind"] == "policy" and "failure" not in record]
+    baselines = {record["seed"]: record["policies"] for record in records if record["kind"] == "baselines"}
+    if not all(run["seed"] in baselines for run in runs):
+        baselines = {}
+    found = []
+    for run in runs:
+        learned = run["policies"][LEARNED]
+        policies = {LEARNED: learned, **baselines.get(run["seed"], {})}
+        sizes = [values for name, values in policies.items() if name.startswith(FIXED)]
+        if sizes:
+            wanted = float(np.mean(learned["parameters"]))
+            sizes.sort(key=lambda values: values["parameters"][0])
+            fitting = (values for values in sizes if values["parameters"][0] >= wanted)
+            policies["fixed large"] = next(fitting, sizes[-1])
+        found.append({**run, "policies": policies})
+    return found
 
 
 def paired(mine: Record, policy: str, its: Record, other: str) -> float:
@@ -114,25 +136,6 @@ def return_differences(pairs: list[tuple[Record, Record]]) -> Figures:
     }
 
 
-def size_figures(records: list[Record]) -> list[Figures]:
-    """Return the frontier of fixed networks: every size, as a mean over seeds."""
-    rows = []
-    for at, first in enumerate(records[0]["sizes"]):
-        sizes = [record["sizes"][at] for record in records]
-        rows.append(
-            {
-                "width": first["width"],
-                "parameters": first["parameters"],
-                "learning_rates": sorted({size["learning_rate"] for size in sizes}),
-                **{
-                    field: over_seeds([size[field]["mean"] for size in sizes])
-                    for field in ("log_loss", "accuracy", "learned_minus")
-                },
-            }
-        )
-    return rows
-
-
 def page(results: Figures) -> str:
     """Return the tables as Markdown."""
     parts = [study_page(name, figures) for name, figures in results["studies"].items()]
@@ -161,8 +164,7 @@ KEYS_OF_STUDIES = ("studies", "learned_minus", "hidden_kinds_learned_minus", "te
 def study_page(name: str, figures: Figures) -> str:
     """Return one study as a table."""
     lines = [
-        f"**{name}** ({figures['question']}; {len(figures['seeds'])} seeds, {figures['duration_s']:.0f} s of processor "
-        f"time each, code {', '.join(figures['code'])})",
+        f"**{name}** ({figures['question']}; {len(figures['seeds'])} seeds, code {', '.join(figures['code'])})",
         "",
         "| policy | log-loss | accuracy | parameters | learned minus it |",
         "|---|---|---|---|---|",
@@ -173,11 +175,6 @@ def study_page(name: str, figures: Figures) -> str:
             f"| {policy} | {row['log_loss']['mean']:.3f} | {row['accuracy']['mean']:.3f} "
             f"| {row['parameters']['mean']:.0f} | {shown(difference) if difference else ''} |"
         )
-    lines += [
-        f"| fixed network, {size['width']} wide | {size['log_loss']['mean']:.3f} "
-        f"| {size['accuracy']['mean']:.3f} | {size['parameters']} | {shown(size['learned_minus'])} |"
-        for size in figures.get("sizes", [])
-    ]
     lines += [f"Seed {seed} failed: {text}" for seed, text in figures["failures"].items()]
     return "\n".join(lines)
 
@@ -193,15 +190,15 @@ def shown(figures: Figures) -> str:
 
 def save_picture(results: Figures, beside: Path) -> None:
     """Draw log-loss and accuracy against parameters, a row a study that has a frontier."""
-    drawn = [(name, figures) for name, figures in results["studies"].items() if "sizes" in figures]
+    drawn = [(name, each) for name, each in results["studies"].items() if "no growth" in each.get("policies", {})]
     if not drawn:
         return
     figure, axes = plt.subplots(len(drawn), 2, figsize=(10, 4 * len(drawn)), squeeze=False, layout="constrained")
     for row, (name, figures) in zip(axes, drawn, strict=True):
         for axis, field, label in zip(row, ("log_loss", "accuracy"), ("log-loss, nat", "accuracy"), strict=True):
-            sizes = figures["sizes"]
+            sizes = [values for policy, values in figures["policies"].items() if policy.startswith(FIXED)]
             axis.errorbar(
-                [size["parameters"] for size in sizes],
+                [size["parameters"]["mean"] for size in sizes],
                 [size[field]["mean"] for size in sizes],
                 yerr=half_widths([size[field] for size in sizes]),
                 fmt="o-",
@@ -210,7 +207,7 @@ def save_picture(results: Figures, beside: Path) -> None:
                 label="fixed network, every size",
             )
             for policy, values in figures["policies"].items():
-                if policy == "fixed large":
+                if policy == "fixed large" or policy.startswith(FIXED):
                     continue
                 axis.errorbar(
                     [values["parameters"]["mean"]],

@@ -27,7 +27,7 @@ def record(study: str, seed: int, *, losses: dict[str, list[float]], returns: li
         for name, values in losses.items()
     }
     return {
-        "kind": "policy",
+        "kind": "policy" if "learned" in losses else "baselines",
         "study": study,
         "seed": seed,
         "quick": True,
@@ -40,8 +40,10 @@ def record(study: str, seed: int, *, losses: dict[str, list[float]], returns: li
 
 
 RECORDS = [
-    record("digits", 5, losses={"learned": [1.0, 3.0], "random": [2.0, 3.0]}, returns=[0.0, 1.0, 2.0, 3.0]),
-    record("digits", 6, losses={"learned": [2.0, 2.0], "random": [4.0, 3.0]}, returns=[0.0, 1.0, 2.0, 3.0]),
+    record("digits", 5, losses={"learned": [1.0, 3.0]}, returns=[0.0, 1.0, 2.0, 3.0]),
+    record("digits", 5, losses={"random": [2.0, 3.0]}, returns=[]),
+    record("digits", 6, losses={"learned": [2.0, 2.0]}, returns=[0.0, 1.0, 2.0, 3.0]),
+    record("digits", 6, losses={"random": [4.0, 3.0]}, returns=[]),
     record("value normalizer", 5, losses={"learned": [1.5, 3.0]}, returns=[0.0, 1.0, 2.5, 3.0]),
     record("value normalizer", 6, losses={"learned": [2.0, 2.0]}, returns=[0.0, 1.0, 2.0, 4.5]),
 ]
@@ -65,17 +67,27 @@ def test_a_study_is_compared_with_the_one_beside_it_seed_by_seed():
     assert "| value normalizer | digits | +0.125 ± 1.588 |" in page(summarize(RECORDS))
 
 
+def test_the_fixed_large_network_of_a_seed_is_no_smaller_than_what_its_policy_grew():
+    """[R35] Hosts of 15 parameters on average: 12 are too few, 15 are enough, 40 too many."""
+    sizes = {f"fixed network, {width} wide": [width / 10, width / 10] for width in (12, 15, 40)}
+    networks = record("digits", 5, losses=sizes, returns=[])
+    for name, values in networks["policies"].items():
+        values["parameters"] = [int(name.split()[2])] * 2
+    found = summarize([RECORDS[0], networks])["studies"]["digits"]["policies"]
+    assert found["fixed large"]["log_loss"]["mean"] == 1.5
+
+
 def test_runs_on_other_hosts_are_not_paired():
     """[R35]"""
     other = json.loads(json.dumps(RECORDS))
-    other[2]["policies"]["learned"]["host_seed"] = [1, 3]
+    other[4]["policies"]["learned"]["host_seed"] = [1, 3]
     with pytest.raises(ValueError, match="hosts of value normalizer and digits differ at seed 5; delete the runs"):
         summarize(other)
 
 
 def test_a_run_that_failed_is_named_and_counts_in_no_mean():
     """[R35] A policy that collapsed is a result too."""
-    failed = {**RECORDS[1], "failure": "`train` has a policy that only waits", "seed": 7}
+    failed = {**RECORDS[0], "failure": "`train` has a policy that only waits", "seed": 7}
     found = summarize([*RECORDS, failed])["studies"]["digits"]
     assert found["seeds"] == [5, 6]
     assert found["failures"] == {"7": "`train` has a policy that only waits"}
@@ -83,11 +95,11 @@ def test_a_run_that_failed_is_named_and_counts_in_no_mean():
 
 def test_finished_runs_are_kept_unless_a_field_of_their_study_changed(tmp_path: Path):
     """[R29] A torn last line is left out; a field that is newer than a run does no harm, another value does."""
-    older, changed = json.loads(json.dumps(RECORDS[0])), json.loads(json.dumps(RECORDS[1]))
+    older, changed = json.loads(json.dumps(RECORDS[0])), json.loads(json.dumps(RECORDS[2]))
     del older["config"]["ppo"]["memory"]
     changed["config"]["ppo"]["clip"] = 0.3
     path = tmp_path / "runs.jsonl"
-    path.write_text("".join(json.dumps(one) + "\n" for one in (older, changed, RECORDS[2])) + '{"kind": "pol')
+    path.write_text("".join(json.dumps(one) + "\n" for one in (older, changed, RECORDS[4])) + '{"kind": "pol')
     assert [(one["study"], one["seed"]) for one in growth.read_runs(path)] == [("digits", 5), ("value normalizer", 5)]
     assert growth.changes(changed) == ["ppo.clip: 0.3 -> 0.2"]
     assert growth.read_runs(tmp_path / "none.jsonl") == []

@@ -95,7 +95,6 @@ def compare(
     *,
     on_event: Callable[[Event], None],
     progress: Progress | None = None,
-    tuned: Tuned | None = None,
 ) -> Comparison:
     """Grow the evaluation hosts with every policy and compare.
 
@@ -105,54 +104,65 @@ def compare(
         learned: the policy that was trained.
         on_event: gets the events of all hosts.
         progress: called with steps done and planned.
-        tuned: baselines that were tuned before; None: they are tuned here.
     """
-    tick = _ticker(task, config, progress, is_tuned=tuned is not None)
-    chosen = tuned or tune(task, config, tick)
-    kinds, plan, networks = chosen.kinds, chosen.plan, chosen.networks
+    tick = _ticker(task, config, progress)
+    tuned = tune(task, config, tick)
+
+    measured: dict[str, Measured] = {}
+    for name, policy in {LEARNED: learned, **rules(task, config, tuned)}.items():
+        measured[name] = measure(task, config, name, policy, on_event)
+        tick()
+    large = measure_networks(config, tuned.networks, tick)
+    if tuned.networks:
+        wanted = float(np.mean([host.parameters for host in measured[LEARNED].hosts]))
+        measured[FIXED_LARGE] = large[closest(tuned.networks, wanted).width]
+        for host in measured[FIXED_LARGE].hosts:
+            on_event(host)
+    measured[NO_GROWTH] = measured.pop(NO_GROWTH)  # the last row of the table
+    confidence = config.evaluation.confidence
+    return Comparison(
+        policies=tuple(_row(name, measured, confidence) for name in measured),
+        sizes=tuple(
+            _size_row(network, large[network.width], measured[LEARNED], confidence) for network in tuned.networks
+        ),
+        grafts=_graft_rows(task, measured[LEARNED].contributions, confidence),
+        hosts=config.evaluation.hosts,
+        confidence=confidence,
+        schedule=tuned.plan.describe(task),
+        calibrated_kinds=tuple(task.kind_names[kind] for kind in tuned.kinds),
+    )
+
+
+def rules(task: Task, config: TrainConfig, tuned: Tuned) -> dict[str, Policy]:
+    """Return the policies that do not learn, by name.
+
+    Args:
+        task: what is grown on what.
+        config: of the run; its seed decides what they draw.
+        tuned: what they chose.
+    """
     view = _view(task, config)
 
     def generator(*parts: int) -> np.random.Generator:
         return np.random.default_rng(derived_seed(config.seed, 20, *parts))
 
-    contenders: dict[str, Policy] = {
-        LEARNED: learned,
-        **({"greedy, calibrated": Greedy(view, generator(0), kinds=kinds)} if kinds else {}),
+    calibrated = {"greedy, calibrated": Greedy(view, generator(0), kinds=tuned.kinds)} if tuned.kinds else {}
+    return {
+        **calibrated,
         "greedy, random": Greedy(view, generator(1)),
-        "best schedule": Schedule(view, plan.order, kinds=plan.kinds),
+        "best schedule": Schedule(view, tuned.plan.order, kinds=tuned.plan.kinds),
         "random": RandomPolicy(generator(2)),
+        NO_GROWTH: NoGrowth(),
     }
-    measured: dict[str, Measured] = {}
-    for name, policy in contenders.items():
-        measured[name] = measure(task, config, name, policy, on_event)
-        tick()
-    large = _measure_large(config, networks, tick)
-    if networks:
-        wanted = float(np.mean([host.parameters for host in measured[LEARNED].hosts]))
-        measured[FIXED_LARGE] = large[closest(networks, wanted).width]
-        for host in measured[FIXED_LARGE].hosts:
-            on_event(host)
-    measured[NO_GROWTH] = measure(task, config, NO_GROWTH, NoGrowth(), on_event)
-    tick()
-    confidence = config.evaluation.confidence
-    return Comparison(
-        policies=tuple(_row(name, measured, confidence) for name in measured),
-        sizes=tuple(_size_row(network, large[network.width], measured[LEARNED], confidence) for network in networks),
-        grafts=_graft_rows(task, measured[LEARNED].contributions, confidence),
-        hosts=config.evaluation.hosts,
-        confidence=confidence,
-        schedule=plan.describe(task),
-        calibrated_kinds=tuple(task.kind_names[kind] for kind in kinds),
-    )
 
 
-def _ticker(task: Task, config: TrainConfig, progress: Progress | None, *, is_tuned: bool) -> Callable[[], None]:
+def _ticker(task: Task, config: TrainConfig, progress: Progress | None) -> Callable[[], None]:
     """Return what is called after each part of a comparison; it counts, and knows how many there will be."""
     choosing, sizes = config.episode.observe_kinds, len(task.large_widths)
     tuning = len(list(_plans(task, (0,) if choosing else ()))) + sizes * len(RATE_FACTORS)
     tuning += config.evaluation.calibration_episodes * choosing
     measured = len((LEARNED, "greedy, random", "best schedule", "random", NO_GROWTH)) + choosing + sizes
-    planned = measured + tuning * (not is_tuned)
+    planned = measured + tuning
     done = itertools.count(1)
     return lambda: progress(next(done), planned) if progress is not None else None
 
@@ -311,10 +321,16 @@ def measure(task: Task, config: TrainConfig, name: str, policy: Policy, on_event
     return Measured(hosts=tuple(hosts), contributions=tuple(contributions))
 
 
-def _measure_large(
-    config: TrainConfig, networks: Sequence[FixedNetwork], tick: Callable[[], None]
+def measure_networks(
+    config: TrainConfig, networks: Sequence[FixedNetwork], tick: Callable[[], None] = lambda: None
 ) -> dict[int, Measured]:
-    """Train the evaluation hosts in every size, then read the test split; by width."""
+    """Train the evaluation hosts in every size, then read the test split; by width.
+
+    Args:
+        config: of the run; its seed decides which hosts these are.
+        networks: the sizes, with their learning rates.
+        tick: called after each size.
+    """
     seeds, measured = _evaluation_hosts(config), {}
     for network in networks:
         test, hosts = network.task.splits.test, trained(network.task, network.config, seeds)
