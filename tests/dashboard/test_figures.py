@@ -39,8 +39,7 @@ def run(tmp_path: Path) -> Path:
 def test_every_figure_has_its_numbers(run: Path):
     found = charts(run)
     assert list(dict.fromkeys(chart["section"] for chart in found.values())) == [
-        "Outcome",
-        "Learning",
+        "Progress",
         "Hosts",
         "Grafts",
         "Policy",

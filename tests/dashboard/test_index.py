@@ -96,6 +96,21 @@ def test_following_line_by_line_equals_reading_at_once(run: Path, tmp_path: Path
     assert plain(index) == plain(followed(run))
 
 
+def test_progress_is_the_share_of_the_file_that_was_read(run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("accredit.dashboard.index._CHUNK", 5000)
+    index = RunIndex(run)
+    seen = [index.progress()]
+    while index.poll():
+        seen.append(index.progress())
+    seen.append(index.progress())
+    assert (seen[0], seen[-1]) == (0.0, 1.0)
+    assert seen == sorted(set(seen))
+    assert len(seen) > 4
+    empty = RunIndex(run / "nowhere")
+    empty.poll()
+    assert empty.progress() == 1.0
+
+
 def test_a_torn_last_line_is_not_read_until_it_is_whole(run: Path):
     whole = followed(run)
     with (run / "events.jsonl").open("ab") as file:

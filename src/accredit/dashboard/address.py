@@ -22,6 +22,10 @@ class Address:
 
     Raises:
         InvalidArgument: others can reach the address and there is no token, or one that can be guessed.
+
+    Example:
+        >>> Address().is_loopback, url_of(Address(token="x" * 16), 8777)
+        (True, 'http://127.0.0.1:8777/?token=xxxxxxxxxxxxxxxx')
     """
 
     host: str = "127.0.0.1"

@@ -65,7 +65,7 @@ def _one(identifier: str, section: str, title: str, trace: str, y: Axis) -> _Lin
 
 _RETURNS = _Lines(
     "returns",
-    "Learning",
+    "Progress",
     "Return and gain over no growth",
     Axis(label="mean over the episodes of a rollout", unit="nat"),
     {"episode_return": "return (gain less rent and cost)", "gain_over_control": "gain over no growth"},
@@ -145,7 +145,7 @@ def figures(tally: Tally, selection: Selection) -> list[Figure]:
         selection: what is looked at.
     """
     window = selection.window
-    drawn = [*outcome(tally), *_over(tally.updates, (_RETURNS,), _UPDATE, window)]
+    drawn = [*_over(tally.updates, (_RETURNS,), _UPDATE, window), *outcome(tally)]
     place, name = chosen_place(tally, selection)
     if place is not None:
         steps = Axis(label="steps of each environment" if place.members else "steps", unit="count")
@@ -195,7 +195,7 @@ def outcome(tally: Tally) -> Iterator[Figure]:
             series=tuple(series),
             note=f"Mean over the hosts that each policy has grown; error bars: {_LEVEL:.0%} Student t intervals.",
         )
-        yield Figure("outcome", "Outcome", chart)
+        yield Figure("outcome", "Progress", chart)
 
 
 def _interval(numbers: Sequence[float]) -> tuple[float, float | None, float | None]:

@@ -72,6 +72,8 @@ class RunIndex:
 
     def progress(self) -> float:
         """Return the share of the file that was read, in [0, 1]."""
+        if not (self._is_begun or self.problem):
+            return 0.0
         return min(1.0, self.tally.position / self.size) if self.size else 1.0
 
     def save(self) -> None:

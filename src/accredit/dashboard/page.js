@@ -1,8 +1,8 @@
-// The live page. The server says when something has changed (/stream); then, at most once a second, what is shown is
+// The live page. The server says when something has changed (/stream); then, at most twice a second, what is shown is
 // asked for (/data) and drawn. Every text goes into the page as text; nothing is ever read as markup.
 (() => {
   "use strict";
-  const PAUSE_MS = 700;
+  const PAUSE_MS = 500;
   const find = (id) => document.getElementById(id);
   const controls = { place: find("place"), output: find("output"), window: find("window") };
   const link = find("link");
@@ -114,7 +114,7 @@
       const [name, state, progress, facts, notices, events] = holder.children[index].children;
       const isBehind = run.progress < 0.999;
       setText(name, run.name);
-      setText(state, isBehind ? `${run.state}; reading its events: ${Math.floor(100 * run.progress)} %` : run.state);
+      setText(state, isBehind ? `reading its events: ${Math.floor(100 * run.progress)} %` : run.state);
       progress.hidden = !isBehind;
       progress.value = run.progress;
       facts.replaceChildren(...run.facts.map(([label, value]) =>

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from accredit.dashboard.address import Address, doors_of, listen, url_of
 from accredit.dashboard.application import application
@@ -14,7 +15,7 @@ from accredit.dashboard.guard import Guard
 from accredit.dashboard.run import WatchedRun
 from accredit.dashboard.stream import Announcer
 
-_LOOK_EVERY_S = 0.5
+_LOOK_EVERY_S = 0.3
 
 
 def watch(
@@ -43,21 +44,7 @@ def watch(
     port = listening.getsockname()[1]
     announcer = Announcer()
     server = _Server(
-        uvicorn.Config(
-            Guard(application(runs, announcer), doors_of(address, port)),
-            http="h11",
-            ws="none",
-            loop="asyncio",
-            lifespan="off",
-            log_config=None,
-            access_log=False,  # it would write the token down
-            proxy_headers=False,
-            server_header=False,
-            h11_max_incomplete_event_size=16384,
-            timeout_graceful_shutdown=2,
-        ),
-        announcer,
-        lambda: on_ready(url_of(address, port)),
+        _settings(application(runs, announcer), address, port), announcer, lambda: on_ready(url_of(address, port))
     )
 
     async def serve() -> None:
@@ -79,6 +66,22 @@ def watch(
             run.index.save()
 
 
+def _settings(page: ASGIApp, address: Address, port: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        Guard(page, doors_of(address, port)),
+        http="h11",
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,  # it would write the token down
+        proxy_headers=False,
+        server_header=False,
+        h11_max_incomplete_event_size=16384,
+        timeout_graceful_shutdown=2,
+    )
+
+
 class _Server(uvicorn.Server):
     """Says when it answers; at the end it ends the streams first, which would otherwise stay open for ever."""
 
@@ -87,10 +90,12 @@ class _Server(uvicorn.Server):
         self.announcer, self.on_ready = announcer, on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer, and say so."""
         await super().startup(sockets)
         self.on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams, then everything else."""
         self.announcer.close()
         await super().shutdown(sockets)
 

@@ -16,15 +16,15 @@ Plain = dict[str, Any]
 
 LINES_A_MARK = 512
 """Lines from one byte offset that is kept to the next."""
-MOST_ENVIRONMENTS = 256
+MOST_ENVIRONMENTS = 1024
 """Environments that are kept one by one; further ones are seen in their group only."""
 _MOST_NAMES = 64  # of groups, policies, operations, outputs, and of players of one output
 _MOST_COUNTERS = 100_000  # environments whose steps are counted
 _MOST_HOSTS = 4096  # of one policy
 _LONGEST_NAME = 500
-_ENVIRONMENT_BUCKETS, _SHARED_BUCKETS = 128, 256
+_ENVIRONMENT_BUCKETS, _SHARED_BUCKETS = 64, 256
 
-STEP_FIELDS = ("log_loss", "accuracy", "graft_parameters", "reward", "gain", "control_gain", "rent", "graft_cost")
+STEP_FIELDS = ("log_loss", "accuracy", "graft_parameters", "reward", "gain", "control_gain", "rent")
 UPDATE_FIELDS = (
     "episode_return",
     "gain_over_control",

@@ -16,6 +16,7 @@ import numpy as np
 
 RECENT = 100
 """Positions of the latest part."""
+_SLACK = 50  # older positions that wait to be let go together
 _CELL = 4  # count, sum, lowest, highest
 _EMPTY = (0.0, 0.0, math.inf, -math.inf)
 
@@ -97,7 +98,7 @@ class Recent:
         bucket = position - self.first
         if bucket < 0:
             return
-        if bucket >= 2 * RECENT:
+        if bucket >= RECENT + _SLACK:
             forgotten = bucket - RECENT + 1
             del self.cells[: forgotten * _CELL]
             self.first += forgotten
