@@ -23,6 +23,7 @@ from accredit.growth.architectures import (
     transformer_layers,
 )
 from accredit.growth.catalogue import VECTOR_CATALOGUE
+from accredit.growth.coalition_pass import run_branches
 from accredit.growth.hosts import Hosts, Players
 from accredit.growth.looped import LoopedHosts
 from accredit.growth.metric import LogLoss
@@ -293,13 +294,12 @@ def test_an_evaluation_in_small_passes_equals_one_in_a_large_pass(monkeypatch: p
     unseen = sequences(torch.Generator().manual_seed(1), 11)
     whole = stack.evaluate(range(E), *unseen, players=Players.NOBODY)
     passes = []
-    forward = stack._forward
 
-    def counted(*args: Tensor, **keywords: object) -> Tensor:
-        passes.append(args[3].shape)
-        return forward(*args, **keywords)
+    def counted(layout: object, weights: Tensor, inputs: Tensor, **keywords: object) -> Tensor:
+        passes.append(inputs.shape)
+        return run_branches(layout, weights, inputs, **keywords)
 
-    monkeypatch.setattr(stack, "_forward", counted)
+    monkeypatch.setattr("accredit.growth.stacked.run_branches", counted)
     # the widest tensor of an example is the residual stream, 5 positions of 8 features
     monkeypatch.setattr("accredit.growth.stacked.LARGEST_PASS", 4 * E * L * 8)
     pieces = stack.evaluate(range(E), *unseen, players=Players.NOBODY)

@@ -12,7 +12,7 @@ import torch
 from training_toys import KIND, SHORT, TOY, same
 
 from accredit.attribution import CounterfactualConfig, CounterfactualEngine
-from accredit.attribution.coalition import factorial_masks
+from accredit.attribution.coalition import factorial_masks, table_index
 from accredit.errors import EvaluationError, InvalidArgument
 from accredit.growth.architectures import mlp_layers
 from accredit.growth.hosts import HostEvaluation, Players
@@ -67,7 +67,10 @@ class Recorded:
 def credit_of(row: int, **arguments) -> Credit:
     creditor = Creditor(TOY.slot_names, **({"confidence": 0.95} | arguments))
     plays = np.array([[True, False, True]])
-    return creditor.measure(Recorded(), [row], TOY.splits.reward, players=Players.LIVE, plays=plays, origins=[ORIGIN])
+    arguments = {"players": Players.LIVE, "plays": plays, "origins": [ORIGIN]}
+    credit = creditor.measure(Recorded(), [row], TOY.splits.reward, **arguments)
+    creditor.tell()
+    return credit
 
 
 def test_contributions_of_a_game_with_an_interaction_equal_the_values_by_hand():
@@ -114,7 +117,10 @@ def test_events_carry_origin_and_the_whole_game():
 
 @pytest.mark.parametrize("players", [1, 2, 3, 5])
 def test_many_tables_at_once_equal_the_engine_host_by_host_bit_for_bit(players: int):
-    """[R2] [R32] Values, errors and events of random tables; one row alone gives the same bits as among four."""
+    """[R2] [R32] Values, errors and events of random tables; one row alone gives the same bits as among four.
+
+    Where every host has every player; a null player changes roundings.
+    """
     generator = np.random.default_rng(players)
     examples = generator.normal(size=(2, 4, 2**players, 30))
     names, masks = tuple(f"slot{at}" for at in range(players)), factorial_masks(players)
@@ -135,17 +141,43 @@ def test_many_tables_at_once_equal_the_engine_host_by_host_bit_for_bit(players: 
             assert np.array_equal(table.values[row], result.value)
             assert np.array_equal(table.stderr[row], result.stderr)
             assert table.degrees_of_freedom == result.data_degrees_of_freedom
-        assert events_of_row(tables, row, players=names, origin=ORIGIN, level=0.9) == events
+        own = (True,) * players
+        assert events_of_row(tables, row, players=names, plays=own, origin=ORIGIN, level=0.9) == events
     alone = exact_table(LOG_LOSS, examples[0, 2:3])
     assert np.array_equal(alone.values[0], tables[0].values[2])
     assert np.array_equal(alone.stderr[0], tables[0].stderr[2])
+
+
+def test_slots_without_a_player_are_null_players_of_the_shared_table():
+    """[R2] [R4] A host with the second and third of four players: its numbers and events are those of its own game."""
+    generator, plays = np.random.default_rng(0), (False, True, True, False)
+    own = generator.normal(size=(2, 1, 4, 30))  # in table order: bit 0 is the second slot, bit 1 the third
+    wide = own[:, :, [bits >> 1 & 3 for bits in table_index(factorial_masks(4)).tolist()]]
+    outputs, names = (LOG_LOSS, ACCURACY), ("a", "b", "c", "d")
+    tables = tuple(exact_table(output, table) for output, table in zip(outputs, wide, strict=True))
+    alone = tuple(
+        exact_table(output, table[:, table_index(factorial_masks(2))])
+        for output, table in zip(outputs, own, strict=True)
+    )
+    for table, mine in zip(tables, alone, strict=True):
+        assert np.allclose(table.values[0], [0.0, *mine.values[0], 0.0], atol=1e-15)
+        assert np.allclose(table.stderr[0], [0.0, *mine.stderr[0], 0.0], atol=1e-15)
+    told = events_of_row(tables, 0, players=names, plays=plays, origin=ORIGIN, level=0.9)
+    expected = events_of_row(alone, 0, players=("b", "c"), plays=(True, True), origin=ORIGIN, level=0.9)
+    assert told[0] == expected[0]
+    for event, other in zip(told[1:], expected[1:], strict=True):
+        assert dataclasses.replace(event, values=(), contributions=(), stderr=(), lower=(), upper=()) == (
+            dataclasses.replace(other, values=(), contributions=(), stderr=(), lower=(), upper=())
+        )
+        for name in ("values", "contributions", "stderr", "lower", "upper"):
+            assert getattr(event, name) == pytest.approx(getattr(other, name), abs=1e-15)
 
 
 def test_the_error_of_a_single_example_is_unknown_and_proves_nothing():
     """[R6] NaN in the table, null in the event."""
     table = exact_table(LOG_LOSS, np.array([[[2.0], [1.0]]]))
     assert np.isnan(table.stderr).all()
-    estimated = events_of_row((table,), 0, players=("input",), origin=ORIGIN, level=0.95)[1]
+    estimated = events_of_row((table,), 0, players=("input",), plays=(True,), origin=ORIGIN, level=0.95)[1]
     assert (estimated.values, estimated.stderr, estimated.lower) == ((-1.0,), (None,), (None,))
     hosts = grown_hosts(1)
     one = Examples(inputs=TOY.splits.reward.inputs[:1], labels=TOY.splits.reward.labels[:1])
@@ -192,6 +224,29 @@ def test_coalitions_one_by_one_equal_those_of_the_shared_pass(make, players: Pla
     assert same(hosts.state_dict(), before)
 
 
+@pytest.mark.parametrize("make", [StackedHosts, LoopedHosts])
+def test_the_players_of_one_host_switch_nothing_in_another(make):
+    """[R10] [R13] A candidate of the first host stands where the second has a live graft, and the other way round.
+
+    Everything off is the live network, everything on has the candidate at alpha = 1, as for each host alone.
+    """
+    hosts, reward = grown_hosts(2, make=make), TOY.splits.reward
+    stages = np.array([[Stage.TRAINING, Stage.COMMITTED, Stage.EMPTY], [Stage.HOLDING, Stage.TRAINING, Stage.TRAINING]])
+    hosts.prune(0, 2)
+    hosts.set_stages(stages, np.array([[0.0, 1.0, 0.0], [0.5, 0.0, 0.0]]))
+    arguments = {"inputs": reward.inputs, "labels": reward.labels}
+    live = hosts.evaluate([0, 1], **arguments, players=Players.NOBODY).log_loss[:, 0]
+    together = hosts.evaluate([0, 1], **arguments, players=Players.CANDIDATES)
+    assert together.slots == (0, 1, 2)
+    assert torch.allclose(together.log_loss[:, 0], live, atol=1e-6)
+    for row in range(2):
+        alone = hosts.evaluate([row], **arguments, players=Players.CANDIDATES)
+        for bits in range(2 ** len(alone.slots)):
+            wide = sum(1 << slot for at, slot in enumerate(alone.slots) if bits >> at & 1)
+            assert torch.allclose(together.log_loss[row, wide], alone.log_loss[0, bits], atol=1e-6)
+    assert not torch.allclose(together.log_loss[0, 1], live[0], atol=1e-3)
+
+
 MANY = dataclasses.replace(TOY, name="many", layers=partial(mlp_layers, (8, 6, 3), slots_before=(0, 0, 0, 0, 1, 1, 1)))
 """Seven slots: 128 coalitions, twice what fits the default budget."""
 
@@ -230,6 +285,9 @@ def test_more_players_than_the_budget_has_coalitions_for_are_sampled_within_it()
     creditor = Creditor(MANY.slot_names, confidence=0.95, on_event=events.append)
     arguments = {"players": Players.CANDIDATES, "plays": plays, "origins": [ORIGIN]}
     credit, again = (creditor.measure(hosts, [0], reward, **arguments) for _ in range(2))
+    assert events == []
+    creditor.tell()
+    creditor.tell()  # once each
     assert np.array_equal(credit.values, again.values)
     told = [coalition for event in events if isinstance(event, CoalitionsEvaluated) for coalition in event.coalitions]
     assert len(told) == 2 * 64 == 2 * len(set(told))
@@ -290,6 +348,15 @@ def test_episodes_with_many_slots_go_on_under_the_budget():
     assert env.observation_space.contains(env.episodes.observations())
 
 
+def test_a_matrix_that_is_asked_for_by_itself_is_told_at_once():
+    """[R2] [R32] What ends a comparison on the test split."""
+    events: list[Event] = []
+    creditor = Creditor(TOY.slot_names, confidence=0.95, on_event=events.append)
+    matrix = creditor.matrix(evaluation(), 1, (0, 2), ORIGIN)
+    assert [type(event) for event in events] == [CoalitionsEvaluated, ContributionsEstimated, ContributionsEstimated]
+    assert events[1].values == tuple(matrix.shapley("log_loss").value.tolist())
+
+
 def test_raw_values_of_an_episode_sum_to_what_all_grafts_bring_and_carry_where_they_belong():
     """[R4] [R32] To 1e-6 in every event of random episodes in two environments."""
     events: list[Event] = []
@@ -337,18 +404,19 @@ def test_the_planted_harm_is_significantly_negative_as_a_candidate_and_a_trained
         assert credit.values[0, row, 0] == pytest.approx(estimate.contribution, abs=1e-12)
 
 
-@pytest.mark.parametrize("wrong", [{"examples_between": -1}, {"max_evaluations": 15}, {"seed": -1}])
-def test_impossible_budgets_are_refused(wrong: dict[str, int]):
+@pytest.mark.parametrize(
+    ("wrong", "least"),
+    [({"examples": 1}, 2), ({"examples_between": -1}, 0), ({"max_evaluations": 15}, 16), ({"seed": -1}, 0)],
+)
+def test_impossible_budgets_are_refused(wrong: dict[str, int], least: int):
     """[R37]"""
-    with pytest.raises(
-        InvalidArgument,
-        match=r"`attribution` got examples_between .*, max_evaluations .*, wanted at least 0, 16 and 0;",
-    ):
+    ((name, value),) = wrong.items()
+    with pytest.raises(InvalidArgument, match=f"`attribution.{name}` is {value}, wanted at least {least}; correct the"):
         AttributionConfig(**wrong)
 
 
-def measured_examples(config: AttributionConfig) -> list[tuple[str, int, bool]]:
-    """Return game, step and whether all examples were used, of every matrix in the life of one graft.
+def measured_examples(config: AttributionConfig) -> list[tuple[str, int, int]]:
+    """Return game, step and number of examples of every matrix in the life of one graft; the split has 80.
 
     Grafted at step 0, blended by the second decision, held from the fourth on; T = 8.
     """
@@ -357,7 +425,7 @@ def measured_examples(config: AttributionConfig) -> list[tuple[str, int, bool]]:
     measure, seen = env.episodes.creditor.measure, []
 
     def watched(hosts, rows, examples, *, players, plays, origins):
-        seen.append((players.value, origins[0].step, len(examples) == len(TOY.splits.reward)))
+        seen.append((players.value, origins[0].step, len(examples)))
         return measure(hosts, rows, examples, players=players, plays=plays, origins=origins)
 
     env.episodes.creditor.measure = watched
@@ -367,19 +435,19 @@ def measured_examples(config: AttributionConfig) -> list[tuple[str, int, bool]]:
     return seen
 
 
-def test_every_step_measures_on_all_examples():
+def test_every_step_measures_on_as_many_examples_as_there_are_or_are_asked_for():
     """[R9]"""
-    assert measured_examples(AttributionConfig()) == [
-        ("candidates", 1, True), *[("live", step, True) for step in range(2, 8)],
-    ]  # fmt: skip
+    for config, used in ((AttributionConfig(), 80), (AttributionConfig(examples=60), 60)):
+        seen = measured_examples(config)
+        assert seen == [("candidates", 1, used), *[("live", step, used) for step in range(2, 8)]]
 
 
 def test_between_decisions_fewer_examples_are_used_or_none():
-    """[R9] Prune is legal from age 3 on, commit from holding on; before that 40 of 80 examples, or unknown."""
-    some = measured_examples(AttributionConfig(cadence=Cadence.WHEN_LEGAL, examples_between=40))
-    assert some == [("candidates", 1, False), ("live", 2, False), *[("live", step, True) for step in range(3, 8)]]
+    """[R9] Prune is legal from age 3 on, commit from holding on; before that 40 examples, or unknown."""
+    some = measured_examples(AttributionConfig(cadence=Cadence.WHEN_LEGAL, examples=60, examples_between=40))
+    assert some == [("candidates", 1, 40), ("live", 2, 40), *[("live", step, 60) for step in range(3, 8)]]
     none = measured_examples(AttributionConfig(cadence=Cadence.WHEN_LEGAL, examples_between=0))
-    assert none == [("live", step, True) for step in range(3, 8)]
+    assert none == [("live", step, 80) for step in range(3, 8)]
 
 
 def test_what_was_not_measured_is_unknown_and_never_zero():

@@ -102,6 +102,8 @@ def test_holms_rule_is_stricter_where_several_grafts_play_and_the_same_for_one()
     assert together.tolist() == [[True, True, False], [False, False, False]]
     weak = are_positive(contributions + np.array([[-0.3, -0.1, 3.9], [0, 0, 0]]), stderr, together=True, **arguments)
     assert weak[0].tolist() == [False, False, False]  # p = .030 and .048, times 3 and 2
+    absent = are_positive(np.array([[2.1, np.nan, np.nan]]), np.array([[1.0, 0.0, np.nan]]), together=True, **arguments)
+    assert absent.tolist() == [[True, False, False]]  # who does not play is not tested, and counts for nothing
     one = are_positive(contributions[:, :1], stderr[:, :1], together=True, **arguments)
     assert one.tolist() == [[True], [True]]
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from accredit.errors import InvalidArgument
 from accredit.growth.catalogue import Activation, VectorKind
+from accredit.growth.coalition_pass import branches_of, run_branches
 from accredit.growth.hosts import HostEvaluation, Players
 from accredit.growth.metric import LogLoss, Metric, Score
 from accredit.growth.network import GrowingNetwork
@@ -153,34 +154,20 @@ class StackedHosts:
             Players.CANDIDATES: self.stages[rows] == Stage.TRAINING,
         }[players]
         slots = tuple(np.flatnonzero(switched.any(axis=0)).tolist())
-        log_loss = torch.empty(len(rows), 2 ** len(slots), len(labels))
-        is_correct = torch.empty_like(log_loss)
-        # Hosts with grafts in the same places share a pass: nobody pays for the players of others.
-        layouts, of_row = np.unique(np.concatenate([alphas > 0, switched], axis=1), axis=0, return_inverse=True)
-        for number, layout in enumerate(layouts):
-            members = np.flatnonzero(of_row == number).tolist()
-            own = tuple(np.flatnonzero(layout[alphas.shape[1] :]).tolist())
-            score = self._all_coalitions([rows[member] for member in members], own, (inputs, labels), players)
-            log_loss[members] = score.log_loss[:, _seen_by(own, slots)]
-            is_correct[members] = score.is_correct[:, _seen_by(own, slots)]
-        return HostEvaluation(slots=slots, log_loss=log_loss, is_correct=is_correct)
-
-    def _all_coalitions(
-        self, rows: Sequence[int], slots: tuple[int, ...], examples: tuple[Tensor, Tensor], players: Players
-    ) -> Score:
-        """Return values [R, C, B] of hosts that all have players in `slots` and nowhere else, C = 2^k."""
-        alphas = torch.from_numpy(self.alphas[rows]).float()
-        if players == Players.CANDIDATES:
-            alphas[:, list(slots)] = 1.0
-        weights, floor = self.weights[list(rows)], self.floor[list(rows)]
-        per_pass = max(1, LARGEST_PASS // max(1, len(rows) * 2 ** len(slots) * self.layout.widest(examples[0])))
+        on = np.where(switched & (players == Players.CANDIDATES), 1.0, alphas)
+        grafts = (torch.from_numpy(on).float(), self.floor[list(rows)])
+        branches, weights = branches_of(alphas, switched), self.weights[list(rows)]
+        per_pass = max(1, LARGEST_PASS // max(1, len(branches.forks[-1].hosts) * self.layout.widest(inputs)))
         scores = []
-        for x, y in zip(*(torch.split(part, per_pass) for part in examples), strict=True):
-            outputs = self._forward(weights, floor, alphas, x.expand(len(rows), *x.shape), both_ways=slots)
-            scores.append(self.metric.score(outputs.view(len(rows), 2 ** len(slots), len(y), *outputs.shape[2:]), y))
-        return Score(
-            log_loss=torch.cat([score.log_loss for score in scores], 2),
-            is_correct=torch.cat([score.is_correct for score in scores], 2),
+        for x, y in zip(torch.split(inputs, per_pass), torch.split(labels, per_pass), strict=True):
+            outputs = run_branches(
+                self.layout, weights, x.expand(len(rows), *x.shape), grafts=grafts, branches=branches
+            )
+            scores.append(self.metric.score(outputs, y))
+        return HostEvaluation(
+            slots=slots,
+            log_loss=torch.cat([score.log_loss for score in scores], 1)[branches.of_coalition],
+            is_correct=torch.cat([score.is_correct for score in scores], 1)[branches.of_coalition],
         )
 
     @torch.no_grad()
@@ -281,10 +268,8 @@ class StackedHosts:
     def _slot(self, flat: Tensor, row: int, slot: int) -> SlotWeights:
         return self.layout.unpack_slot(flat[row : row + 1], slot)
 
-    def _forward(
-        self, flat: Tensor, floor: Tensor, alphas: Tensor, inputs: Tensor, *, both_ways: tuple[int, ...] = ()
-    ) -> Tensor:
-        """Return outputs [N, C B, ...] of `flat` [N, P] on `inputs` [N, B, ...]; slots in `both_ways` double C."""
+    def _forward(self, flat: Tensor, floor: Tensor, alphas: Tensor, inputs: Tensor) -> Tensor:
+        """Return outputs [N, B, ...] of `flat` [N, P] on `inputs` [N, B, ...] with grafts at `alphas` [N, S]."""
         tensors, slots = self.layout.unpack(flat)
         hidden, index = inputs, 0
         for form, mine in zip(self.layout.forms, self.layout.by_layer(tensors), strict=True):
@@ -293,8 +278,7 @@ class StackedHosts:
                 continue
             alpha = alphas[:, index]
             if bool((alpha > 0).any()):
-                grafted = _with_graft(hidden, slots[index], alpha, floor[:, index], axis=self.layout.axes[index])
-                hidden = torch.cat([hidden, grafted], 1) if index in both_ways else grafted
+                hidden = _with_graft(hidden, slots[index], alpha, floor[:, index], axis=self.layout.axes[index])
             index += 1
         return hidden
 
@@ -337,12 +321,6 @@ def _with_graft(hidden: Tensor, slot: SlotWeights, alpha: Tensor, floor: Tensor,
     weight = alpha.view(-1, 1, 1)
     after = flat + weight * change
     return (after if bool((alpha > 0).all()) else torch.where(weight > 0, after, flat)).view(hidden.shape)
-
-
-def _seen_by(own: tuple[int, ...], slots: tuple[int, ...]) -> list[int]:
-    """Return for each coalition of `slots` which coalition of `own`, a part of them, it is."""
-    bits = [slots.index(slot) for slot in own]
-    return [sum((c >> bit & 1) << at for at, bit in enumerate(bits)) for c in range(2 ** len(slots))]
 
 
 def _tensor(state: Mapping[str, object], name: str, shape: tuple[int, ...]) -> Tensor:

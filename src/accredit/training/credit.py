@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from accredit.attribution.coalition import factorial_masks
+from accredit.attribution.coalition import factorial_masks, table_index
 from accredit.attribution.config import CounterfactualConfig
 from accredit.attribution.engine import CounterfactualEngine
 from accredit.attribution.estimators.pair_process import PairProcess
@@ -52,8 +52,11 @@ class AttributionConfig:
     """When grafts are measured in training, and by how much work."""
 
     cadence: Cadence = Cadence.EVERY_STEP
-    """When all examples of the reward split are used."""
-    examples_between: int = 100
+    """When `examples` are used."""
+    examples: int = 100
+    """Examples of the reward split that a measurement takes, at most and always the same, >= 2. What attribution costs
+    is proportional to it, and the standard error of a contribution to the root of its inverse."""
+    examples_between: int = 50
     """Examples in the other steps, >= 0; with 0 nothing is measured there and contributions are unknown. A graft that
     blends before it could be pruned (3 steps) is then never proven as a candidate."""
     max_evaluations: int = 64
@@ -63,11 +66,13 @@ class AttributionConfig:
     """Of the coalitions where they are sampled, and of their bootstrap, >= 0."""
 
     def __post_init__(self) -> None:
-        if self.examples_between < 0 or self.max_evaluations < FEWEST_EVALUATIONS or self.seed < 0:
-            raise InvalidArgument(
-                f"`attribution` got examples_between {self.examples_between}, max_evaluations {self.max_evaluations} "
-                f"and seed {self.seed}, wanted at least 0, {FEWEST_EVALUATIONS} and 0; correct the configuration."
-            )
+        least = {"examples": 2, "examples_between": 0, "max_evaluations": FEWEST_EVALUATIONS, "seed": 0}
+        for name, wanted in least.items():
+            got = vars(self)[name]
+            if got < wanted:
+                raise InvalidArgument(
+                    f"`attribution.{name}` is {got}, wanted at least {wanted}; correct the configuration."
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,16 +91,6 @@ class Credit:
         return np.asarray(np.isfinite(self.values[0]))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """Some rows of hosts that play with the same slots."""
-
-    rows: NDArray[np.int64]
-    """Of the R rows that are measured."""
-    slots: tuple[int, ...]
-    """Ascending."""
-
-
 class Creditor:
     """Measures hosts.
 
@@ -104,7 +99,7 @@ class Creditor:
         confidence: level at which a contribution counts as positive, in (0, 1).
         rule: whether the grafts of a host are tested alone or together; `ANY` marks them as `SIGNIFICANT` does.
         attribution: budget.
-        on_event: gets the events of every game.
+        on_event: gets the events of every game, when they are told.
     """
 
     def __init__(
@@ -118,6 +113,7 @@ class Creditor:
     ) -> None:
         self.slot_names, self.confidence, self.rule = slot_names, confidence, rule
         self.attribution, self.on_event = attribution or AttributionConfig(), on_event
+        self._untold: list[AttributionEvent] = []
         config = CounterfactualConfig(
             strategy="auto",
             max_evaluations=self.attribution.max_evaluations,
@@ -127,12 +123,23 @@ class Creditor:
             bootstrap_replicates=50,
         )
         # A length for each player would take ten times as long to fit, too long for every step of every host.
-        self._engine = CounterfactualEngine(config, on_event=on_event, estimator=PairProcess(individual_share=0.0))
+        self._engine = CounterfactualEngine(
+            config, on_event=on_event and self._untold.append, estimator=PairProcess(individual_share=0.0)
+        )
+
+    def tell(self) -> None:
+        """Send the events of what was measured since the last time."""
+        told, self._untold[:] = list(self._untold), []
+        if self.on_event is not None:
+            for event in told:
+                self.on_event(event)
 
     def matrix(
         self, evaluation: HostEvaluation, row: int, slots: tuple[int, ...], origin: Origin
     ) -> CounterfactualMatrix:
-        """Return the matrix of one host from an evaluation of all coalitions, of which it takes what the budget allows.
+        """Return and tell the matrix of one host from an evaluation of all coalitions.
+
+        It takes as many of them as the budget allows.
 
         Args:
             evaluation: of all coalitions, of a group of hosts.
@@ -149,12 +156,16 @@ class Creditor:
                 ACCURACY.name: evaluation.is_correct[row, coalitions],
             }
 
-        return self._engine.compute_matrix([self.slot_names[slot] for slot in slots], value, origin=origin)
+        matrix = self._engine.compute_matrix([self.slot_names[slot] for slot in slots], value, origin=origin)
+        self.tell()
+        return matrix
 
     def matrix_of_host(
         self, hosts: Hosts, row: int, slots: tuple[int, ...], examples: Examples, *, players: Players, origin: Origin
     ) -> CounterfactualMatrix:
         """Return the matrix of one host with any number of players, exact or sampled as the budget says.
+
+        Its events wait for `tell`.
 
         Args:
             hosts: the host is one of them.
@@ -185,6 +196,8 @@ class Creditor:
     ) -> Credit:
         """Return what each player of each host earns; a host that is not finite has nothing that could be known.
 
+        Events wait for `tell`, so that the time of listeners is not that of measuring.
+
         Args:
             hosts: E hosts.
             rows: R of them.
@@ -194,67 +207,62 @@ class Creditor:
             origins: what the events carry, one a row.
         """
         credit = Credit(values=np.full((4, *plays.shape), np.nan), is_positive=np.zeros(plays.shape, dtype=bool))
-        # Rows with other players share a pass where the union of all players fits the budget.
+        # Hosts with other players share a pass where the union of all players fits the budget.
         together = self._fits_a_table(int(plays.any(axis=0).sum()))
-        everybody = hosts.evaluate(rows, examples.inputs, examples.labels, players=players) if together else None
-        for part in _parts(plays):
-            here = part.rows.tolist()
-            if everybody is not None:
-                self._exact(credit, part, everybody, places=part.rows, origins=origins)
-            elif self._fits_a_table(len(part.slots)):
-                chosen = [rows[at] for at in here]
+        for at in [np.arange(len(rows))] if together else _parts(plays):
+            chosen = [rows[one] for one in at.tolist()]
+            if together or self._fits_a_table(int(plays[at[0]].sum())):
                 outcome = hosts.evaluate(chosen, examples.inputs, examples.labels, players=players)
-                self._exact(credit, part, outcome, places=np.arange(len(here)), origins=origins)
-            else:
-                for at in here:
-                    try:
-                        matrix = self.matrix_of_host(
-                            hosts, rows[at], part.slots, examples, players=players, origin=origins[at]
-                        )
-                    except EvaluationError as error:
-                        if error.__cause__ is not None:
-                            raise
-                        continue  # values that are not finite: nothing is known of this host
-                    self._note_matrix(credit, at, part.slots, matrix)
+                self._note_tables(credit, outcome, at, plays[at], origins=origins)
+                continue
+            slots = tuple(np.flatnonzero(plays[at[0]]).tolist())
+            for one, row in zip(at.tolist(), chosen, strict=True):
+                try:
+                    matrix = self.matrix_of_host(hosts, row, slots, examples, players=players, origin=origins[one])
+                except EvaluationError as error:
+                    if error.__cause__ is not None:
+                        raise
+                    continue  # values that are not finite: nothing is known of this host
+                self._note_matrix(credit, one, slots, matrix)
         return credit
 
     def _fits_a_table(self, players: int) -> bool:
         return 2**players <= self.attribution.max_evaluations and players <= LARGEST_TABLE
 
-    def _exact(
+    def _note_tables(
         self,
         credit: Credit,
-        part: Part,
         outcome: HostEvaluation,
+        rows: NDArray[np.int64],
+        plays: NDArray[np.bool_],
         *,
-        places: NDArray[np.int64],
         origins: Sequence[Origin],
     ) -> None:
-        """Note and tell what the players of `part` earn, whose hosts stand at `places` of `outcome`."""
-        bits = np.array([1 << outcome.slots.index(slot) for slot in part.slots])
-        coalitions = torch.from_numpy(factorial_masks(len(part.slots)) @ bits)
-        losses = outcome.log_loss[torch.from_numpy(places)][:, coalitions]
-        finite = torch.isfinite(losses).flatten(1).all(1).numpy()
-        rows, found = part.rows[finite], torch.from_numpy(places[finite])
-        if not len(rows):
+        """Note and tell what the players of hosts earn, which `outcome` holds in the order of `rows` of the credit."""
+        if not outcome.slots:
             return
-        correct = outcome.is_correct[found][:, coalitions]
+        finite = torch.isfinite(outcome.log_loss).flatten(1).all(1)
+        rows, own = rows[finite.numpy()], plays[finite.numpy()][:, outcome.slots]
+        coalitions = torch.from_numpy(table_index(factorial_masks(len(outcome.slots))))
         tables = tuple(
-            exact_table(output, examples.double().numpy())
-            for output, examples in zip(OUTPUTS, (losses[torch.from_numpy(finite)], correct), strict=True)
+            exact_table(output, examples[finite][:, coalitions].double().numpy())
+            for output, examples in zip(OUTPUTS, (outcome.log_loss, outcome.is_correct), strict=True)
         )
+        here = np.ix_(rows, np.array(outcome.slots))
         for number, table in enumerate(tables):
-            credit.values[np.ix_([2 * number], rows, part.slots)] = table.contributions
-            credit.values[np.ix_([2 * number + 1], rows, part.slots)] = table.stderr
-        credit.is_positive[np.ix_(rows, part.slots)] = self._positive(
-            tables[0].contributions, tables[0].stderr, tables[0].degrees_of_freedom
+            credit.values[2 * number][here] = np.where(own, table.contributions, np.nan)
+            credit.values[2 * number + 1][here] = np.where(own, table.stderr, np.nan)
+        losses = tables[0]
+        credit.is_positive[here] = self._positive(
+            np.where(own, losses.contributions, np.nan), losses.stderr, losses.degrees_of_freedom
         )
         if self.on_event is None:
             return
-        names = tuple(self.slot_names[slot] for slot in part.slots)
-        for at, row in enumerate(rows.tolist()):
-            for event in events_of_row(tables, at, players=names, origin=origins[row], level=self.confidence):
-                self.on_event(event)
+        names = tuple(self.slot_names[slot] for slot in outcome.slots)
+        for at, (row, mine) in enumerate(zip(rows.tolist(), own.tolist(), strict=True)):
+            self._untold += events_of_row(
+                tables, at, players=names, plays=tuple(mine), origin=origins[row], level=self.confidence
+            )
 
     def _note_matrix(self, credit: Credit, row: int, slots: tuple[int, ...], matrix: CounterfactualMatrix) -> None:
         for number, output in enumerate(OUTPUTS):
@@ -270,16 +278,15 @@ class Creditor:
     def _positive(self, contributions: Floats, stderr: Floats, degrees_of_freedom: float) -> NDArray[np.bool_]:
         return are_positive(
             contributions,
-            np.nan_to_num(stderr, nan=np.inf),
+            stderr,
             degrees_of_freedom=degrees_of_freedom,
             level=self.confidence,
             together=self.rule == CommitRule.SIGNIFICANT_HOLM,
         )
 
 
-def _parts(plays: NDArray[np.bool_]) -> Iterator[Part]:
-    """Yield the rows that play with the same slots, for all that play at all."""
+def _parts(plays: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
+    """Yield the rows of `plays` [R, S] that are alike, and have a player at all."""
     patterns, which = np.unique(plays, axis=0, return_inverse=True)
-    for number, pattern in enumerate(patterns):
-        if pattern.any():
-            yield Part(rows=np.flatnonzero(which.reshape(-1) == number), slots=tuple(np.flatnonzero(pattern).tolist()))
+    for number in np.flatnonzero(patterns.any(axis=1)):
+        yield np.flatnonzero(which.reshape(-1) == number)

@@ -1,7 +1,8 @@
-"""Complete tables of many hosts that play with the same slots: exact Shapley values of all of them in one pass.
+"""Complete tables of many hosts at once: exact Shapley values without the price of a call for each host.
 
-What `CounterfactualEngine` does host by host, bit for bit, without its price per call.  Every row is computed apart, so
-that a host's numbers do not depend on which others are measured.
+All hosts share one table, over all slots in which any of them has a player.  A slot where a host has none switches
+nothing there: it is a null player, whose value is 0 and which moves no other's.  So the numbers of a host are those
+that `CounterfactualEngine` finds for its own players, to rounding.
 
 R hosts, C = 2^k coalitions of k players, B examples.
 """
@@ -10,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from accredit.attribution.coalition import coalition_texts, factorial_masks
+from accredit.attribution.coalition import coalition_texts, factorial_masks, table_index
 from accredit.attribution.derived import TableLayout, of_examples, table_layout
 from accredit.attribution.estimate import student_quantile
 from accredit.attribution.output import Output
@@ -79,45 +81,59 @@ def exact_table(output: Output, examples: Floats) -> ExactTable:
 
 
 def events_of_row(
-    tables: Sequence[ExactTable], row: int, *, players: tuple[str, ...], origin: Origin, level: float
+    tables: Sequence[ExactTable],
+    row: int,
+    *,
+    players: tuple[str, ...],
+    plays: tuple[bool, ...],
+    origin: Origin,
+    level: float,
 ) -> list[AttributionEvent]:
-    """Return the events of one host, as `CounterfactualEngine` sends them.
+    """Return the events of one host: its own players and coalitions, as `CounterfactualEngine` sends them.
 
     Args:
         tables: one an output.
         row: of the R hosts.
         players: the k names.
+        plays: which of them this host has, k times.
         origin: where it happened.
         level: of the intervals, in (0, 1).
     """
-    masks = factorial_masks(len(players))
-    layout = _layout(len(masks))
+    own, places = np.flatnonzero(plays), own_coalitions(plays)
+    names = tuple(players[at] for at in own.tolist())
+    masks = factorial_masks(len(own))
     events: list[AttributionEvent] = [
         CoalitionsEvaluated(
             origin=origin,
-            players=players,
+            players=names,
             coalitions=coalition_texts(masks),
-            values={table.output.name: tuple(table.means[row].tolist()) for table in tables},
+            values={table.output.name: tuple(table.means[row, places].tolist()) for table in tables},
         )
     ]
+    layout = _layout(len(masks))
     for table in tables:
-        values, stderr = table.values[row], table.stderr[row]
+        values, stderr, means = table.values[row, own], table.stderr[row, own], table.means[row, places]
         reach = stderr * student_quantile(level, table.degrees_of_freedom)
+        raw, errors, lower, upper = np.stack([values, stderr, values - reach, values + reach]).tolist()
+        if not np.isfinite(stderr).all():
+            errors, lower, upper = (
+                [number if np.isfinite(number) else None for number in part] for part in (errors, lower, upper)
+            )
         events.append(
             ContributionsEstimated(
                 origin=origin,
                 output=table.output.name,
                 unit=table.output.unit,
                 higher_is_better=table.output.higher_is_better,
-                players=players,
-                values=tuple(values.tolist()),
-                contributions=tuple(table.contributions[row].tolist()),
-                stderr=_known(stderr),
-                lower=_known(values - reach),
-                upper=_known(values + reach),
+                players=names,
+                values=tuple(raw),
+                contributions=tuple(value * table.output.direction for value in raw),
+                stderr=tuple(errors),
+                lower=tuple(lower),
+                upper=tuple(upper),
                 level=level,
-                value_all=float(table.means[row, layout.everything]),
-                value_none=float(table.means[row, layout.none]),
+                value_all=float(means[layout.everything]),
+                value_none=float(means[layout.none]),
                 estimator="exact",
                 n_evaluations=len(masks),
             )
@@ -125,10 +141,20 @@ def events_of_row(
     return events
 
 
+@lru_cache(maxsize=1024)
+def own_coalitions(plays: tuple[bool, ...]) -> NDArray[np.int64]:
+    """Return where the coalitions of the players that a host has stand among those of all k, [2^own].
+
+    Example:
+        >>> factorial_masks(2)[own_coalitions((False, True))].tolist()
+        [[False, False], [False, True]]
+    """
+    own = factorial_masks(sum(plays))
+    wide = np.zeros((len(own), len(plays)), dtype=np.bool_)
+    wide[:, np.flatnonzero(plays)] = own
+    order = np.argsort(table_index(factorial_masks(len(plays))))
+    return np.asarray(order[table_index(wide)])
+
+
 def _layout(coalitions: int) -> TableLayout:
     return table_layout(factorial_masks(coalitions.bit_length() - 1))
-
-
-def _known(numbers: Floats) -> tuple[float | None, ...]:
-    """Return numbers, None where one is unknown."""
-    return tuple(number if np.isfinite(number) else None for number in numbers.tolist())

@@ -27,7 +27,7 @@ class Measurements:
     """Keeps the credit of all slots up to date.
 
     Live grafts are measured while one of them waits for a decision, and once more at the end of the episode; grafts in
-    training after every step.  `attribution.cadence` says where that takes all examples.
+    training after every step.  `attribution.cadence` says where that takes many examples.
 
     Args:
         hosts: E hosts.
@@ -42,11 +42,9 @@ class Measurements:
     ) -> None:
         self.hosts, self.slots, self.creditor, self.actions = hosts, slots, creditor, actions
         self.seconds = 0.0
-        """Spent here so far, by a monotonic clock."""
-        self._all = examples
-        count = min(creditor.attribution.examples_between, len(examples))
-        chosen = np.sort(np.random.default_rng(SUBSET_SEED).permutation(len(examples))[:count])
-        self._some = Examples(inputs=examples.inputs[chosen], labels=examples.labels[chosen])
+        """Spent here so far, by a monotonic clock; what listeners do with the events is not in it."""
+        self._many = _subset(examples, creditor.attribution.examples)
+        self._few = _subset(examples, creditor.attribution.examples_between)
 
     def update(self, rows: NDArray[np.int64], *, at_end: Bits, origin: Callable[[int, str], Origin]) -> None:
         """Forget the credit of `rows` and measure what is due.
@@ -70,15 +68,16 @@ class Measurements:
         # Removal cost alone proves nothing: a host adapts even to a graft that harms it, and then misses it.
         slots.proven[rows] &= slots.welcome[rows]
         self.seconds += time.perf_counter() - began
+        self.creditor.tell()
 
     def _measure(
         self, players: Players, plays: Bits, due: Bits, decides: Bits, *, origin: Callable[[int, str], Origin]
     ) -> None:
-        """Measure one game of all hosts that are `due` [E], on all examples where a step `decides` [E]."""
+        """Measure one game of all hosts that are `due` [E], on more examples where a step `decides` [E]."""
         if self.creditor.attribution.cadence == Cadence.EVERY_STEP:
             decides = due
         positive = self.slots.welcome if players == Players.CANDIDATES else self.slots.proven
-        for chosen, examples in ((due & decides, self._all), (due & ~decides, self._some)):
+        for chosen, examples in ((due & decides, self._many), (due & ~decides, self._few)):
             rows = np.flatnonzero(chosen)
             if not len(rows) or not len(examples):
                 continue
@@ -93,3 +92,11 @@ class Measurements:
             known = credit.is_known
             self.slots.credit[:, rows] = np.where(known, credit.values, self.slots.credit[:, rows])
             positive[rows] = np.where(known, credit.is_positive, positive[rows])
+
+
+def _subset(examples: Examples, count: int) -> Examples:
+    """Return `count` examples, or all where there are no more; fewer are a part of more."""
+    if count >= len(examples):
+        return examples
+    chosen = np.sort(np.random.default_rng(SUBSET_SEED).permutation(len(examples))[:count])
+    return Examples(inputs=examples.inputs[chosen], labels=examples.labels[chosen])

@@ -34,8 +34,8 @@ def are_positive(
     """Tell which contributions are positive and differ from 0 with significance, by Student t, two-sided.
 
     Args:
-        contributions: of the N players of a game, [..., N].
-        stderr: their standard errors, [..., N].
+        contributions: of the N players of a game, NaN for one that does not play and is not tested, [..., N].
+        stderr: their standard errors, NaN where unknown, which proves nothing, [..., N].
         degrees_of_freedom: of the standard errors.
         level: in (0, 1).
         together: hold the level for all players of a game at once (Holm), not for each alone.
@@ -49,13 +49,15 @@ def are_positive(
 
     Source: Holm (1979), A simple sequentially rejective multiple test procedure.
     """
-    size = np.abs(contributions)
-    certain = np.where(size > 0, np.inf, 0.0)  # an error of 0 leaves the sign alone to decide
+    size = np.abs(np.nan_to_num(contributions))
+    certain = np.where((size > 0) & (stderr == 0), np.inf, 0.0)  # an error of 0 leaves the sign alone to decide
     score = np.divide(size, stderr, out=certain, where=stderr > 0)
     p_values = np.asarray(2.0 * stdtr(degrees_of_freedom, -score))
     if together:
+        is_tested = np.isfinite(contributions)
+        p_values[~is_tested] = 1.0
         order = p_values.argsort(axis=-1)
-        tests_left = np.arange(p_values.shape[-1], 0, -1)
+        tests_left = np.maximum(is_tested.sum(axis=-1, keepdims=True) - np.arange(p_values.shape[-1]), 1)
         # A larger p-value may not end up below a smaller one, whatever their factors.
         stepped = np.maximum.accumulate(np.take_along_axis(p_values, order, -1) * tests_left, axis=-1)
         np.put_along_axis(p_values, order, stepped, -1)
