@@ -182,7 +182,7 @@ def test_a_saved_index_is_gone_on_from(run: Path):
         lambda content: b"",
         lambda content: b"\n" * 5,
         lambda content: b"[]\n" + content,
-        lambda content: content.replace(b'"version": 1', b'"version": 99', 1),
+        lambda content: content.replace(b'"version": ', b'"version": 9', 1),
         lambda content: b"\xff\x00" * 100,
     ],
 )

@@ -59,6 +59,16 @@ def test_the_latest_part_is_the_latest_positions_as_they_came(last: int):
     assert len(recent.cells) <= 1.5 * RECENT * 4
 
 
+@pytest.mark.parametrize("last", [1, 7, 8, 9, 99, 100, 149, 150, 12345])
+@pytest.mark.parametrize("capacity", [8, 256])
+def test_the_latest_part_of_a_trace_is_the_same_whatever_its_capacity(last: int, capacity: int):
+    trace, recent = Trace(capacity), Recent()
+    for position in range(last + 1):
+        trace.add(position, float(position))
+        recent.add(position, float(position))
+    assert trace.latest() == recent.points()
+
+
 def test_a_number_older_than_the_latest_part_is_left_out():
     recent = Recent()
     recent.add(1000, 1.0)
@@ -70,7 +80,7 @@ def test_positions_without_numbers_are_gaps():
     trace = Trace(8)
     trace.add(1, 1.0)
     trace.add(4, 2.0)
-    assert trace.whole.points().x == trace.recent.points().x == (1.0, 4.0)
+    assert trace.whole.points().x == trace.latest().x == (1.0, 4.0)
 
 
 @given(POSITIONED)
@@ -82,4 +92,4 @@ def test_a_trace_comes_back_from_json_and_goes_on_alike(numbers: list[tuple[int,
     for each in (trace, again):
         each.add(6000, math.pi)
     assert again.whole.points() == trace.whole.points()
-    assert again.recent.points() == trace.recent.points()
+    assert again.latest() == trace.latest()

@@ -227,8 +227,7 @@ def _over(place: Place, charts: Sequence[_Lines], x: Axis, window: Window) -> It
     for lines in charts:
         kept = [(name, place.traces[trace]) for trace, name in lines.names.items() if trace in place.traces]
         points = [
-            (name, trace.whole.points() if window == "whole" else trace.recent.points())
-            for name, trace in kept[:MOST_SERIES]
+            (name, trace.whole.points() if window == "whole" else trace.latest()) for name, trace in kept[:MOST_SERIES]
         ]
         series = tuple(_series(name, each, is_positive=lines.y.logarithmic) for name, each in points)
         if not any(each.y for each in series):

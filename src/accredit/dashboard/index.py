@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 
 from accredit.dashboard.tally import Tally
 
-_VERSION = 1
-"""Raised when a saved index means something else; an older one is built anew."""
+_VERSION = 3
+"""Raised when a saved index means something else, or what is kept changes; an older one is built anew."""
 _CHUNK = 1 << 21
 _LONGEST_LINE = 1 << 26
 _SAVE_EVERY = 200_000

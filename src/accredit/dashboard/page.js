@@ -56,7 +56,7 @@
 
   // ---- the events themselves, a few at a time
   const eventRow = (row) => {
-    const time = row.time === null ? "" : new Date(1000 * row.time).toLocaleTimeString();
+    const time = row.time === null ? "" : new Date(1000 * row.time).toLocaleTimeString([], { hour12: false });
     const cells = [time, row.event, row.environment, row.where, row.text];
     return make("tr", {}, make("th", { scope: "row", className: "number", textContent: String(row.line) }),
       ...cells.map((text) => make("td", {}, isolated(text))));

@@ -122,24 +122,33 @@ class Trace:
 
     def __init__(self, capacity: int) -> None:
         self.whole = Whole(capacity)
-        self.recent = Recent()
+        self.recent: Recent | None = None
+        """None as long as the whole has a bucket for each position, and so the latest part, too."""
 
     def add(self, position: int, number: float) -> None:
         """Add a finite number at a position, 0 or more."""
+        if self.recent is None and position >= self.whole.capacity:
+            self.recent = Recent(0, self.whole.cells[:])
         self.whole.add(position, number)
-        self.recent.add(position, number)
+        if self.recent is not None:
+            self.recent.add(position, number)
+
+    def latest(self) -> Points:
+        """Return the latest positions as they came."""
+        return (self.recent or Recent(0, self.whole.cells)).points()
 
     def to_plain(self) -> list[Any]:
         """Return the state as plain values that JSON can hold."""
         whole, recent = self.whole, self.recent
-        return [whole.capacity, whole.width, _to_text(whole.cells), recent.first, _to_text(recent.cells)]
+        kept = None if recent is None else [recent.first, _to_text(recent.cells)]
+        return [whole.capacity, whole.width, _to_text(whole.cells), kept]
 
     @classmethod
     def from_plain(cls, plain: list[Any]) -> Trace:
         """Return the trace that `to_plain` described."""
         trace = cls(plain[0])
         trace.whole = Whole(plain[0], plain[1], _from_text(plain[2]))
-        trace.recent = Recent(plain[3], _from_text(plain[4]))
+        trace.recent = None if plain[3] is None else Recent(plain[3][0], _from_text(plain[3][1]))
         return trace
 
 
