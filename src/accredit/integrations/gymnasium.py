@@ -11,18 +11,26 @@ from __future__ import annotations
 
 from typing import Any, SupportsFloat
 
-import gymnasium
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from accredit.errors import InvalidArgument
-from accredit.integrations.observation_spaces import SpaceNormalizer, each_part, normalized_space, normalizer_over
+from accredit.errors import InvalidArgument, MissingExtra
 from accredit.integrations.running_statistics import as_floats, as_tensor
 from accredit.normalize.observation import RunningMeanStd
 from accredit.normalize.reward import RewardNormalizer
+
+try:
+    import gymnasium
+    from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+    from gymnasium.vector.utils import batch_space
+
+    from accredit.integrations.observation_spaces import SpaceNormalizer, each_part, normalized_space, normalizer_over
+except ImportError as error:
+    raise MissingExtra(
+        "`accredit.integrations.gymnasium` needs the package gymnasium, which is not installed; install it, or the "
+        "extra `grow`: pip install 'accredit[grow]'."
+    ) from error
 
 Info = dict[str, Any]
 

@@ -20,15 +20,22 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.common.vec_env import VecNormalize as TheirVecNormalize
 from torch import Tensor
 
-from accredit.errors import StateMismatch
+from accredit.errors import MissingExtra, StateMismatch
 from accredit.integrations.running_statistics import as_floats, as_tensor, take_over
 from accredit.normalize.checks import check_settings
 from accredit.normalize.observation import RunningMeanStd
 from accredit.normalize.reward import RewardNormalizer
+
+try:
+    from stable_baselines3.common.vec_env import VecEnv
+    from stable_baselines3.common.vec_env import VecNormalize as TheirVecNormalize
+except ImportError as error:
+    raise MissingExtra(
+        "`accredit.integrations.stable_baselines3` needs the package stable-baselines3, which is not installed; "
+        "install the extra `sb3`: pip install 'accredit[sb3]'."
+    ) from error
 
 Observation: TypeAlias = NDArray[Any] | dict[str, NDArray[Any]]
 

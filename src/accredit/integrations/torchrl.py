@@ -12,16 +12,23 @@ from collections.abc import Sequence
 from typing import Self
 
 import torch
-from tensordict import TensorDictBase
-from tensordict.utils import NestedKey
 from torch import Tensor, nn
-from torchrl.data import Bounded, Composite
-from torchrl.envs.transforms import Transform, VecNorm, VecNormV2
 
-from accredit.errors import InvalidArgument
+from accredit.errors import InvalidArgument, MissingExtra
 from accredit.integrations.running_statistics import take_over_sums
 from accredit.normalize.observation import RunningMeanStd
 from accredit.normalize.reward import RewardNormalizer
+
+try:
+    from tensordict import TensorDictBase
+    from tensordict.utils import NestedKey
+    from torchrl.data import Bounded, Composite
+    from torchrl.envs.transforms import Transform, VecNorm, VecNormV2
+except ImportError as error:
+    raise MissingExtra(
+        "`accredit.integrations.torchrl` needs the package torchrl, which is not installed; install it, or the extra "
+        "`grow`: pip install 'accredit[grow]'."
+    ) from error
 
 
 class NormalizeObservation(Transform):  # type: ignore[misc]
