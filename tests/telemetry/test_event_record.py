@@ -9,7 +9,7 @@ from typing import Literal, get_type_hints
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accredit.errors import InvalidArgument
@@ -56,6 +56,8 @@ def test_every_kind_comes_back_equal(kind: type):
     st.register_type_strategy(float, st.floats(allow_nan=False))
     st.register_type_strategy(Mapping, lambda hint: st.dictionaries(*map(st.from_type, hint.__args__), max_size=3))
 
+    # a busy machine is no fault of the strategy
+    @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
     @given(event=st.builds(kind))
     def check(event: object) -> None:
         assert decode(encode(event, time_s=1.0)) == event
