@@ -54,6 +54,7 @@ def test_the_last_training_images_are_the_reward_split_and_the_test_file_the_tes
     assert splits.train.labels.tolist() == train[:93, 0].tolist()
     assert splits.reward.labels.tolist() == train[93:, 0].tolist()
     assert splits.test.labels.tolist() == raw[5][:, 0].tolist()
+    assert np.array_equal(splits.train.inputs.flatten(1).numpy(), train[:93, 1:])
     assert np.array_equal(splits.reward.inputs.flatten(1).numpy(), train[93:, 1:])
     assert np.array_equal(splits.test.inputs.flatten(1).numpy(), raw[5][:, 1:])
 

@@ -151,5 +151,5 @@ def test_a_run_on_a_task_of_ones_own_is_trained_and_resumed(tmp_path: Path):
 def test_tasks_have_settings_of_their_own():
     """[R37] Digits have those of the class; text has others."""
     assert find_task("digits").episode == EpisodeConfig()
-    assert find_task("text").episode.learning_rate == 1.5e-2
+    assert find_task("text").episode.learning_rate == 7e-3
     assert find_task("digits-conv").episode.batch_size == 32
