@@ -229,8 +229,8 @@ TEXT = Task(
     layers=partial(_text_layers, 16),
     catalogue=VECTOR_CATALOGUE,
     load=text,
-    # At twice this rate the gradients of so few sequences are mostly noise, and a young graft learns nothing that lasts.
-    # A guess among 32 characters costs 3.47 nats; grafts earn a third of what they earn on digits, and cost as much less.
+    # At twice this rate gradients of so few sequences are mostly noise, and a young graft learns nothing that lasts.
+    # A guess among 32 characters costs 3.47 nats; grafts earn a third of what they do on digits, and cost less, too.
     episode=EpisodeConfig(
         batch_size=16, learning_rate=7e-3, reward=RewardConfig(loss_cap=3.6, rent=0.01, graft_cost=0.002)
     ),
