@@ -17,4 +17,7 @@ myst_heading_anchors = 3
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 default_role = "code"  # docstrings write code in single backticks
-suppress_warnings = ["docutils"]  # mathematics in plain text, such as |mu| and f(*x), is not markup
+suppress_warnings = [
+    "docutils",  # mathematics in plain text, such as |mu| and f(*x), is not markup
+    "ref.python",  # two modules may each have a class of one name, and a signature says which only to a reader
+]
