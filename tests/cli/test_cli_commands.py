@@ -13,7 +13,7 @@ import pytest
 
 from accredit.cli import main
 from accredit.growth.hosts import Players
-from accredit.telemetry import HostGrown, Origin, StageChanged, read
+from accredit.telemetry import HostGrown, Origin, StageChanged, UpdateCompleted, read
 from accredit.training.loop import regrow
 from accredit.training.run_lock import locked
 
@@ -86,6 +86,10 @@ def test_a_run_prints_progress_lines_both_tables_and_the_path_of_its_report(tmp_
     assert f"report: {folder / 'report.html'}" in out
     assert (folder / "report.html").stat().st_size > 1000
     assert max(len(line) for line in out.splitlines() if "report:" not in line) <= 80
+    updates = [e for e in read(folder / "events.jsonl") if isinstance(e, UpdateCompleted)]
+    share = sum(update.attribution_share for update in updates) / len(updates)
+    assert 0 < share < 1
+    assert f"Measuring grafts took {share:.1%} of the time of training." in out
 
 
 def test_quiet_prints_the_outcome_alone(run: Path, tmp_path: Path, capsys: Captured):

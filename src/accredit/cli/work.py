@@ -18,6 +18,7 @@ from accredit.cli.settings import quick, with_settings
 from accredit.cli.sinks import sinks_of
 from accredit.cli.tables import graft_table, policy_table, size_table
 from accredit.report.run_report import write_run_report
+from accredit.telemetry import UpdateCompleted, read
 from accredit.training.comparison import Comparison
 from accredit.training.config import TrainConfig
 from accredit.training.loop import Stopped, Watcher, evaluate, resume, train
@@ -80,6 +81,9 @@ def _watched(work: Callable[[Watcher], Comparison], folder: RunFolder, command: 
         display.close()
     try:
         _show(comparison, folder, console, as_json=command.json)
+        share = attribution_share(folder.events)
+        if share is not None and not command.quiet:
+            console.print(f"Measuring grafts took {share:.1%} of the time of training.")
     except KeyboardInterrupt:
         path = shlex.quote(str(folder.path))
         display.say(f"stopped; the comparison is kept in {folder.evaluation}. Go on by: accredit report {path}")
@@ -100,6 +104,13 @@ def _show(comparison: Comparison, folder: RunFolder, console: Console, *, as_jso
     if as_json:
         record = {"run": str(folder.path), "report": str(report), **comparison.to_dict()}
         print(json.dumps(record, indent=1, allow_nan=False))
+
+
+def attribution_share(events: Path) -> float | None:
+    """Return which share of the time of training attribution took, the mean over updates; None where not measured."""
+    updates = (event for event in read(events, kinds=(UpdateCompleted,)) if isinstance(event, UpdateCompleted))
+    shares = [update.attribution_share for update in updates if update.attribution_share is not None]
+    return sum(shares) / len(shares) if shares else None
 
 
 def _go_on(folder: RunFolder) -> str:
