@@ -37,20 +37,13 @@ COSTS, PLANTED = "costs", "planted"
 FIRST_SEED = 1000
 
 
-def jobs(names: list[str], *, seed: int, n_seeds: int, quick: bool) -> list[Record]:
-    """All runs, one study after the other, so that an interrupted start has finished the first ones."""
+def jobs(kind: str, names: list[str], seeds: range, *, quick: bool) -> list[Record]:
+    """Runs of one kind, one study after the other, so that an interrupted start has finished the first ones."""
     return [
-        {"kind": kind, "study": name, "seed": number, "quick": quick}
+        {"kind": kind, "study": name, "seed": seed, "quick": quick}
         for name in names
-        for kind in (("policy", "baselines") if STUDIES[name].has_baselines else ("policy",))
-        for number in range(seed, seed + n_seeds)
-    ]
-
-
-def tunings(names: list[str], *, seed: int, quick: bool) -> list[Record]:
-    """What comes first: the baselines of each study, tuned on design hosts of the first seed."""
-    return [
-        {"kind": "tuning", "study": name, "seed": seed, "quick": quick} for name in names if STUDIES[name].has_baselines
+        if kind == "policy" or STUDIES[name].has_baselines
+        for seed in seeds
     ]
 
 
@@ -130,13 +123,15 @@ def main() -> None:
     path = options.runs or ROOT / "build" / name
     names = [study_name for study_name in STUDIES if study_name in chosen]
     n_seeds = options.seeds or (2 if options.quick else 10)
+    seeds = range(options.seed, options.seed + n_seeds)
     try:
-        first = study(tunings(names, seed=options.seed, quick=options.quick), path, processes=options.processes)
-        tuned = {record["study"]: record["tuned"] for record in first}
-        wanted = jobs(names, seed=options.seed, n_seeds=n_seeds, quick=options.quick)
-        records = study(
-            [job | {"tuning": tuned.get(job["study"])} for job in wanted], path, processes=options.processes
-        )
+        records = study(jobs("policy", names, seeds, quick=options.quick), path, processes=options.processes)
+        # One tuning a study, on design hosts of the first seed.
+        tuned = study(jobs("tuning", names, seeds[:1], quick=options.quick), path, processes=options.processes)
+        found = {record["study"]: record["tuned"] for record in tuned}
+        wanted = jobs("baselines", names, seeds, quick=options.quick)
+        measured = [job | {"tuning": found[job["study"]]} for job in wanted]
+        records += study(measured, path, processes=options.processes)
     except KeyboardInterrupt:
         raise SystemExit(f"interrupted; the same command goes on from `{path}`.") from None
     results = summarize(records)
