@@ -13,6 +13,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -113,7 +114,7 @@ class Creditor:
     ) -> None:
         self.slot_names, self.confidence, self.rule = slot_names, confidence, rule
         self.attribution, self.on_event = attribution or AttributionConfig(), on_event
-        self._untold: list[AttributionEvent] = []
+        self._untold: list[Callable[[], Sequence[AttributionEvent]]] = []
         config = CounterfactualConfig(
             strategy="auto",
             max_evaluations=self.attribution.max_evaluations,
@@ -124,15 +125,16 @@ class Creditor:
         )
         # A length for each player would take ten times as long to fit, too long for every step of every host.
         self._engine = CounterfactualEngine(
-            config, on_event=on_event and self._untold.append, estimator=PairProcess(individual_share=0.0)
+            config, on_event=on_event and self._keep, estimator=PairProcess(individual_share=0.0)
         )
 
     def tell(self) -> None:
-        """Send the events of what was measured since the last time."""
-        told, self._untold[:] = list(self._untold), []
+        """Make and send the events of what was measured since the last time."""
+        untold, self._untold = self._untold, []
         if self.on_event is not None:
-            for event in told:
-                self.on_event(event)
+            for events in untold:
+                for event in events():
+                    self.on_event(event)
 
     def matrix(
         self, evaluation: HostEvaluation, row: int, slots: tuple[int, ...], origin: Origin
@@ -226,6 +228,10 @@ class Creditor:
                 self._note_matrix(credit, one, slots, matrix)
         return credit
 
+    def _keep(self, event: AttributionEvent) -> None:
+        """Let an event of the engine wait."""
+        self._untold.append(lambda: (event,))
+
     def _fits_a_table(self, players: int) -> bool:
         return 2**players <= self.attribution.max_evaluations and players <= LARGEST_TABLE
 
@@ -260,8 +266,16 @@ class Creditor:
             return
         names = tuple(self.slot_names[slot] for slot in outcome.slots)
         for at, (row, mine) in enumerate(zip(rows.tolist(), own.tolist(), strict=True)):
-            self._untold += events_of_row(
-                tables, at, players=names, plays=tuple(mine), origin=origins[row], level=self.confidence
+            self._untold.append(
+                partial(
+                    events_of_row,
+                    tables,
+                    at,
+                    players=names,
+                    plays=tuple(mine),
+                    origin=origins[row],
+                    level=self.confidence,
+                )
             )
 
     def _note_matrix(self, credit: Credit, row: int, slots: tuple[int, ...], matrix: CounterfactualMatrix) -> None:

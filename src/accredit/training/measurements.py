@@ -42,7 +42,7 @@ class Measurements:
     ) -> None:
         self.hosts, self.slots, self.creditor, self.actions = hosts, slots, creditor, actions
         self.seconds = 0.0
-        """Spent here so far, by a monotonic clock; what listeners do with the events is not in it."""
+        """Spent here so far, by a monotonic clock; telling it as events is not in it."""
         self._many = _subset(examples, creditor.attribution.examples)
         self._few = _subset(examples, creditor.attribution.examples_between)
 
