@@ -54,8 +54,7 @@ def key_of(record: Record) -> tuple[object, ...]:
 def read_runs(path: Path) -> list[Record]:
     """Finished runs of earlier starts whose configuration is still that of their study; a torn last line is left out.
 
-    Where a field of a study has changed since, its old runs stay in the file and count no more; a field that a run
-    does not know is new, and its default does what was done before.
+    Where a field was changed or added since, old runs stay in the file and count no more.
     """
     if not path.exists():
         return []
@@ -64,9 +63,9 @@ def read_runs(path: Path) -> list[Record]:
 
 
 def changes(record: Record) -> list[str]:
-    """Return how the study's configuration differs from that of a run, but for new fields."""
+    """Return how the study's configuration differs from that of a run."""
     wanted = to_plain(configuration(record["study"], record["seed"], quick=record["quick"]))
-    return [line for line in differing_fields(record["config"], wanted) if ": None -> " not in line]
+    return differing_fields(record["config"], wanted)
 
 
 def prepare_worker() -> None:
