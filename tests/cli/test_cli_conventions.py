@@ -134,7 +134,7 @@ def test_ctrl_c_between_two_things_ends_with_a_sentence(monkeypatch: pytest.Monk
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("accredit.cli.main.main", interrupted)
+    monkeypatch.setattr("accredit.cli.program.main", interrupted)
     assert command_line(["report", "x"]) == 130
     assert capsys.readouterr().err == "accredit: stopped while nothing was under way; give the same command again.\n"
 

@@ -31,7 +31,7 @@ def test_the_command_line_without_its_packages_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     """[R37] Exit status 2 and a sentence instead of a traceback."""
-    for module in ("accredit.cli.main", "accredit.cli.commands"):
+    for module in ("accredit.cli.program", "accredit.cli.commands"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "tyro", None)
     assert main(["grow"]) == 2

@@ -16,7 +16,7 @@ _NEED_TRAINING = ("grow", "resume", "evaluate")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; names the extra where a package is missing."""
     try:
-        from accredit.cli.main import main as run
+        from accredit.cli.program import main as run
 
         return run(arguments)
     except ModuleNotFoundError as error:
