@@ -298,7 +298,7 @@ def test_training_that_fails_ends_with_status_one(tmp_path: Path, monkeypatch: p
 def test_the_grafts_of_a_grown_host_are_attributed_on_the_reward_split(tmp_path: Path, capsys: Captured):
     """[R36] The same host weight by weight as in the comparison, against the credit that its hosts give themselves."""
     folder = tmp_path / "run"
-    longer = ["episode.steps=12", "episode.minibatches=4"]
+    longer = ["episode.steps=12", "episode.minibatches=4", "episode.commit_rule=any"]
     assert main(["grow", "--out", str(folder), "--quiet", *TINY, *longer, "evaluation.hosts=6"]) == 0
     grown = [e for e in read(folder / "events.jsonl") if isinstance(e, HostGrown) and e.policy == "learned"]
     episodes = regrow(folder)

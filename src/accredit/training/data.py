@@ -7,7 +7,7 @@ test: read by the final evaluation alone.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -61,8 +61,7 @@ def digits() -> Splits:
 def digits_as_images() -> Splits:
     """Return `digits` in the same splits as images [B, 1, 8, 8]."""
     flat = digits()
-    train, reward, test = (
-        Examples(inputs=part.inputs.view(-1, 1, 8, 8), labels=part.labels)
-        for part in (flat.train, flat.reward, flat.test)
+    parts = {field.name: getattr(flat, field.name) for field in fields(flat)}
+    return Splits(
+        **{name: Examples(inputs=part.inputs.view(-1, 1, 8, 8), labels=part.labels) for name, part in parts.items()}
     )
-    return Splits(train=train, reward=reward, test=test)
