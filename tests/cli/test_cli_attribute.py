@@ -264,6 +264,7 @@ def test_a_model_that_fails_before_the_first_evaluation_is_told_with_its_line(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_what_is_finished_and_the_shown_command_ends_with_the_same_matrix(
     file: Path, tmp_path: Path, no_pictures: None, capsys: Captured
 ):
@@ -399,6 +400,7 @@ def test_the_help_fits_a_screen_and_has_an_example(monkeypatch: pytest.MonkeyPat
     assert any(line.startswith("Example: accredit attribute") for line in lines)
 
 
+@pytest.mark.long
 def test_a_file_needs_no_package_of_the_training_system(file: Path, tmp_path: Path):
     """[R37] The extra `cli` is enough."""
     program = textwrap.dedent("""

@@ -83,7 +83,9 @@ def check_and_finish(matrix):
     return len(texts)
 
 
-@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor(3), ProcessPoolExecutor(2)])
+@pytest.mark.parametrize(
+    "executor", [None, ThreadPoolExecutor(3), pytest.param(ProcessPoolExecutor(2), marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize(
     ("value_function", "message"),
     [
@@ -264,7 +266,7 @@ def test_an_interrupt_of_the_waiting_thread_keeps_what_workers_finished():
     assert check_and_finish(caught.value.matrix) >= 8
 
 
-@pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
+@pytest.mark.parametrize("kind", [ThreadPoolExecutor, pytest.param(ProcessPoolExecutor, marks=pytest.mark.long)])
 def test_an_interrupt_that_reaches_a_worker_passes_through(kind):
     """[R11] A terminal sends Ctrl-C to worker processes too."""
     with kind(2) as executor, pytest.raises(EvaluationInterrupted) as caught:
@@ -320,7 +322,9 @@ def run(path, seconds):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("moments", [(45,), pytest.param((20, 50, 90), marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "moments", [pytest.param((45,), marks=pytest.mark.long), pytest.param((20, 50, 90), marks=pytest.mark.long)]
+)
 def test_a_run_killed_and_continued_gives_the_same_bits(tmp_path, moments):
     """[R11] [R29] SIGKILL; the last start finishes with the answer of a run that was left alone."""
     expected, errors = run(tmp_path / "whole", 0).communicate()

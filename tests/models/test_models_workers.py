@@ -88,6 +88,7 @@ def test_a_killed_process_costs_its_call_and_the_matrix_is_that_of_one_process(t
     assert 2 <= len(opened) <= 3
 
 
+@pytest.mark.long
 def test_a_call_whose_processes_die_fails_and_what_is_finished_stays(tmp_path):
     """[R11] What failed is named, and the matrix so far can be continued."""
     value = model_value(noted(tmp_path, at=40, times=2), n_players=4)
