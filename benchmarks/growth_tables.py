@@ -76,7 +76,8 @@ def study_figures(name: str, by_study: dict[str, list[Record]]) -> Figures:
         if pairs:
             figures["beside"] = beside
             figures["minus_beside"] = over_seeds([paired(mine, LEARNED, its, LEARNED) for mine, its in pairs])
-            figures["return_minus_beside"] = return_differences(pairs)
+            figures["return_minus_beside"] = curve_differences(pairs, "episode_return")
+            figures["gain_minus_beside"] = curve_differences(pairs, "gain_over_control")
     return figures
 
 
@@ -125,9 +126,9 @@ def mean_curve(records: list[Record]) -> dict[str, list[float]]:
     }
 
 
-def return_differences(pairs: list[tuple[Record, Record]]) -> Figures:
-    """Return differences of episode returns in the second half of training: at once, and as a mean over it."""
-    mine, its = (np.array([pair[side]["curve"]["episode_return"] for pair in pairs], dtype=float) for side in (0, 1))
+def curve_differences(pairs: list[tuple[Record, Record]], field: str) -> Figures:
+    """Return differences of the learning curve in the second half of training: at once, and as a mean over it."""
+    mine, its = (np.array([pair[side]["curve"][field] for pair in pairs], dtype=float) for side in (0, 1))
     differences, half = mine - its, mine.shape[1] // 2
     return {
         "first_update_after_half": over_seeds(differences[:, half].tolist()),
@@ -142,12 +143,12 @@ def page(results: Figures) -> str:
     beside = [figures for figures in results["studies"].values() if "minus_beside" in figures]
     if beside:
         rows = [
-            "| study | beside | log-loss minus it | return minus it, second half | seeds |",
+            "| study | beside | log-loss minus it | gain minus it, second half | seeds |",
             "|---|---|---|---|---|",
         ]
         for name, figures in results["studies"].items():
             if "minus_beside" in figures:
-                second = figures["return_minus_beside"]["second_half"]
+                second = figures["gain_minus_beside"]["second_half"]
                 rows.append(
                     f"| {name} | {figures['beside']} | {shown(figures['minus_beside'])} | {shown(second)} "
                     f"| {figures['minus_beside']['seeds']} |"
