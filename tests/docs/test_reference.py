@@ -9,6 +9,7 @@ import inspect
 import itertools
 import pkgutil
 import re
+import tomllib
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -110,3 +111,13 @@ def test_every_public_module_is_in_the_reference(name: str):
     reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     assert re.search(rf"^\.\. automodule:: {re.escape(name)}$", reference, re.MULTILINE)
     assert re.search(rf"^## `{re.escape(name)}`$", reference, re.MULTILINE)
+
+
+def test_the_extra_of_the_documentation_brings_what_the_reference_imports():
+    """[R37] In a fresh clone `make docs` installs that extra alone; the gate builds the pages."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    brought = set(re.findall(r"\w+", next(each for each in extras["docs"] if each.startswith("accredit["))))
+    adapters = (ROOT / "src" / "accredit" / "integrations").glob("*.py")
+    named = {extra for path in adapters for extra in re.findall(r"pip install 'accredit\[(\w+)\]'", path.read_text())}
+    assert {"sb3", "peft", "dask"} <= named <= brought
+    assert "\nmake docs\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
