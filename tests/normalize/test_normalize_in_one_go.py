@@ -93,6 +93,21 @@ def test_one_mean_far_from_zero_keeps_all_sums_from_being_about_zero(width: int,
     np.testing.assert_allclose(statistics.var, exact.var(0), rtol=4e-6)
 
 
+@pytest.mark.parametrize("spike", [0.0, 5.0, 6.5, 30.0, -30.0])
+@pytest.mark.parametrize("n_rows", [1, 8, 18])
+def test_scores_of_wide_rows_are_bounded_whatever_stands_in_one_feature(n_rows: int, spike: float) -> None:
+    """[R17] One number in 9,000 features decides whether all scores have to be bounded."""
+    statistics = RunningMeanStd(WIDE, clip=6.0)
+    batches = [rows(100, WIDE, seed=1), rows(n_rows, WIDE, seed=2)]
+    batches[1][n_rows // 2, 4321] += spike
+    for batch in batches:
+        scores = statistics.update_and_normalize(batch)
+    exact = np.concatenate([batch.double().numpy() for batch in batches])
+    truth = (batches[1].double().numpy() - exact.mean(0)) / exact.std(0)
+    assert float(scores.abs().max()) <= 6.0
+    np.testing.assert_allclose(scores, truth.clip(-6, 6), rtol=0, atol=6e-6)
+
+
 @pytest.mark.parametrize("stop", ["eval", "freeze"])
 def test_frozen_statistics_only_normalize(stop: str) -> None:
     """[R28]."""

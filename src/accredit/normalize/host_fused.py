@@ -8,7 +8,11 @@ the batch in the new weight, S1 = s E[x] and S2 = s E[x^2], Chan's merge is
 in float64. Where a row is so wide that passes over one number per feature are what time goes to, what is added to the
 float64 state is found in float32 instead (to about 1e-7 standard deviations, and 1e-6 of the variance):
 
-    e = S1 - s mean,   mean <- mean + e,   var <- (1 - s) var + [S2 - mean (S1 + e) - e^2]
+    e = S1 - s mean,   q = S2 - mean S1 - e (mean + e),   mean <- mean + e,   var <- var + [q - s var]
+
+There a look at q, one number per feature, may also spare the pass that bounds all scores: with m and v of the batch and
+d = m - mean before, q is s (v + (1 - s) d^2), and the squared distances of the B rows from the new mean add up to
+B (v + (1 - s)^2 d^2), which is no more than q B / s. So no squared score is above q B / (s var).
 
 Axes: B rows of a batch, D features, T tiles.
 """
@@ -47,10 +51,13 @@ _WIDE = 8192
 _LOOKED_AT = 64
 """About how many features are looked at to tell whether means are near 0."""
 
+_IN_BOUNDS = 0.99
+"""Share of the squared bound up to which no rounding takes a score beyond it."""
+
 _NOTHING = torch.zeros(())
 
-Merged: TypeAlias = tuple[Single, Callable[[], None]]
-"""Mean and variance [2, D] that come out, in float32, and how to keep them."""
+Merged: TypeAlias = tuple[Single, Single | None, Callable[[], None]]
+"""Mean and variance [2, D] that come out, in float32, q [D] of a wide row, and how to keep them."""
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -73,7 +80,7 @@ def update_and_standardize(state: Exact, rows: Tensor, *, share: float, epsilon:
     # a weight that float32 holds, so that it is the same in the sums and in the merge
     weight = float(np.float32(share / n_rows))
     sums = fold(blocks(long, partial(sums_about_zero, weight=weight)), tiles)
-    singles, keep = (
+    singles, second, keep = (
         _merged_wide(state, sums, share=weight * n_rows)
         if is_wide
         else _merged(state, sums, square=square, share=weight * n_rows)
@@ -82,16 +89,22 @@ def update_and_standardize(state: Exact, rows: Tensor, *, share: float, epsilon:
     # a NaN or an infinity, in the batch or in the state, shows in this sum
     if not scale.dot(scale) < np.inf:
         return None
-    if is_wide:
-        _turn_wide(offset, scale, epsilon=epsilon)
-    else:
+    is_bounded = False
+    if second is None:
         _turn(offset, scale, epsilon=epsilon)
-    # of a wide state only some features were looked at before
-    if is_wide and offset[isamax(offset)] ** 2 > 2.0 * nearest:
-        return None
+    else:
+        torch.from_numpy(scale).clamp_min_(epsilon)
+        # squares of a feature add up to about the number of rows: of more rows they say nothing
+        is_bounded = 2 * n_rows < clip**2 and _largest_ratio(second, scale) < _IN_BOUNDS * weight * clip**2
+        _turn_wide(offset, scale)
+        # of a wide state only some features were looked at before
+        if offset[isamax(offset)] ** 2 > 2.0 * nearest:
+            return None
     keep()
     added, factor = scratch.side_by_side(singles, tiles) if tiles > 1 else map(torch.from_numpy, singles)
-    score = torch.addcmul(added, torch.from_numpy(long), factor).clamp_(-clip, clip)
+    score = torch.addcmul(added, torch.from_numpy(long), factor)
+    if not is_bounded:
+        score.clamp_(-clip, clip)
     return score.view(n_rows, width) if tiles > 1 else score
 
 
@@ -104,26 +117,26 @@ def _merged(state: Exact, sums: Single, *, square: Exact, share: float) -> Merge
     var += square
     np.multiply(mean, mean, out=square)
     var -= square
-    return new.astype(np.float32), partial(np.copyto, state, new)
+    return new.astype(np.float32), None, partial(np.copyto, state, new)
 
 
 def _merged_wide(state: Exact, sums: Single, *, share: float) -> Merged:
-    """Merge sums [2, D] in float32."""
-    singles = state.astype(np.float32)
-    mean, var, first, second = map(torch.from_numpy, (*singles, *sums))
-    moved = torch.add(first, mean, alpha=-share)
-    first.add_(moved)
-    second.addcmul_(mean, first, value=-1).addcmul_(moved, moved, value=-1)
-    mean.add_(moved)
-    torch.add(second, var, alpha=1.0 - share, out=var)
+    """Merge sums [2, D] in float32; what is added to the state is found first, so that few passes touch float64."""
+    singles: Single = state.astype(np.float32)
+    added: Single = np.empty_like(singles)
+    mean, var, first, second, moved, widened = map(torch.from_numpy, (*singles, *sums, *added))
+    torch.add(first, mean, alpha=-share, out=moved)
+    second.addcmul_(mean, first, value=-1)
+    second.addcmul_(mean.add_(moved), moved, value=-1)
+    torch.add(second, var, alpha=-share, out=widened)
+    var.add_(widened)
+    return singles, sums[1], partial(np.add, state, added, out=state)
 
-    def keep() -> None:
-        exact_mean, exact_var = state
-        exact_mean += moved.numpy()
-        exact = torch.from_numpy(exact_var)
-        torch.add(second, exact, alpha=1.0 - share, out=exact)
 
-    return singles, keep
+def _largest_ratio(numbers: Single, divisors: Single) -> float:
+    """Return the largest of numbers [D] over positive divisors [D], by size."""
+    ratios = numbers / divisors
+    return abs(float(ratios[isamax(ratios)]))
 
 
 def _turn(mean: Single, var: Single, *, epsilon: float) -> None:
@@ -135,8 +148,8 @@ def _turn(mean: Single, var: Single, *, epsilon: float) -> None:
     np.negative(mean, out=mean)
 
 
-def _turn_wide(mean: Single, var: Single, *, epsilon: float) -> None:
-    """The same in fewer passes."""
+def _turn_wide(mean: Single, var: Single) -> None:
+    """The same in fewer passes, of a variance that is not below epsilon."""
     offset, scale = torch.from_numpy(mean), torch.from_numpy(var)
-    scale.clamp_min_(epsilon).rsqrt_()
+    scale.rsqrt_()
     torch.addcmul(_NOTHING, offset, scale, value=-1, out=offset)
