@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from accredit.telemetry import (
     TensorBoardSink,
     UpdateCompleted,
 )
-from accredit.telemetry.sinks import tensorboard as module
+from accredit.telemetry.sinks.pictures import append_thinned
 
 ORIGIN = Origin(environment="train-000", episode=1, step=1, game="candidates")
 
@@ -104,6 +105,43 @@ def test_pictures_come_as_often_as_asked_for(tmp_path: Path):
     assert shown(tmp_path / "none", *events, RunCompleted(updates=4), images_every=0).Tags()["images"] == []
 
 
+def host_events(episode: int, environment: str = "train-000") -> list[Event]:
+    """An episode in which a graft is trained, committed, and earns."""
+    places = [Origin(environment=environment, episode=episode, step=at, game=None) for at in range(3)]
+    stages = [("graft", "empty", "training"), ("commit", "training", "committed")]
+    events: list[Event] = [
+        StageChanged(origin=origin, slot="a", kind="mlp", operation=operation, source=source, target=target)
+        for origin, (operation, source, target) in zip(places, stages, strict=False)
+    ]
+    live = replace(contributions(0.5, 0.25), origin=replace(places[2], game="live"))
+    return [*events, replace(step(1.0), origin=places[2]), live]
+
+
+def test_learning_ppo_and_one_host_are_drawn_with_the_contributions(tmp_path: Path):
+    """[R32] What the report draws from the same events, at every picture."""
+    events = [each for number in (1, 2) for each in (*host_events(number), update(number))]
+    found = shown(tmp_path, *events, images_every=1)
+    wanted = {"learning/returns", "learning/decisions", "ppo/entropy", "ppo/divergence", "ppo/shares", "grafts/story"}
+    assert set(found.Tags()["images"]) == wanted | {"contributions/live/log_loss"}
+    for tag in wanted:
+        assert [image.step for image in found.Images(tag)] == [1, 2]
+        assert found.Images(tag)[0].encoded_image_string.startswith(b"\x89PNG")
+
+
+def test_the_comparison_is_drawn_in_the_end_alone(tmp_path: Path):
+    grown = [
+        HostGrown(origin=ORIGIN, policy=policy, host_seed=seed, log_loss=0.5, accuracy=0.5, parameters=9, committed=())
+        for policy in ("learned", "random")
+        for seed in (1, 2)
+    ]
+    found = shown(tmp_path / "some", update(1), *grown, RunCompleted(updates=1), images_every=1)
+    tags = {"comparison/log_loss", "comparison/accuracy", "comparison/accuracy_against_parameters"}
+    assert tags <= set(found.Tags()["images"])
+    assert all(len(found.Images(tag)) == 1 for tag in tags)
+    found = shown(tmp_path / "none", update(1), *grown, RunCompleted(updates=1), images_every=0)
+    assert found.Tags()["images"] == []
+
+
 def test_the_comparison_and_the_configuration_are_there_in_the_end(tmp_path: Path):
     grown = [
         HostGrown(origin=ORIGIN, policy="learned", host_seed=1, log_loss=loss, accuracy=0.5, parameters=9, committed=())
@@ -138,7 +176,7 @@ def test_a_curve_keeps_a_bounded_number_of_points(tmp_path: Path):
         for number in range(1, 1001):
             sink._window.take(contributions(1.0, 2.0))
             means = sink._window.contributions["candidates/log_loss"].means()
-            module._append_thinned(sink._history["x"], (number, means))
+            append_thinned(sink._history["x"], (number, means))
         times = [time for time, _ in sink._history["x"]]
     assert len(times) <= 200
     assert (times[0], times[-1]) == (1, 1000)

@@ -2,11 +2,14 @@
 
 from accredit.charts.bars import bar_picture, waterfall_picture
 from accredit.charts.chart import Axis, Band, Chart, Series
+from accredit.charts.chart_picture import chart_picture
 from accredit.charts.estimates import Estimates, PairEstimates, isolated
 from accredit.charts.markup import colours, data, figure, scripts
+from accredit.charts.means import mean_bars, mean_interval, mean_points
 from accredit.charts.over_time import over_time_picture
 from accredit.charts.pair_markup import PairChart, pair_figure
 from accredit.charts.pairs import matrix_picture, network_picture
+from accredit.charts.story import story_chart
 from accredit.charts.thinning import thinned
 
 __all__ = [
@@ -18,15 +21,20 @@ __all__ = [
     "PairEstimates",
     "Series",
     "bar_picture",
+    "chart_picture",
     "colours",
     "data",
     "figure",
     "isolated",
     "matrix_picture",
+    "mean_bars",
+    "mean_interval",
+    "mean_points",
     "network_picture",
     "over_time_picture",
     "pair_figure",
     "scripts",
+    "story_chart",
     "thinned",
     "waterfall_picture",
 ]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-from scipy import stats
-
-from accredit.charts import Axis, Chart, Series
+from accredit.charts import Axis, Chart, Series, mean_points
 from accredit.dashboard.tally import Place, Tally
 from accredit.dashboard.trace import RECENT, Points
 
@@ -20,7 +16,6 @@ MOST_SERIES = 8
 """Lines of one figure: as many as there are colours."""
 _MOST_BANDS = 2
 """Lines of one figure that have bands; more would cover each other."""
-_LEVEL = 0.95
 _LIVE = "live/"
 """The game of those that are part of the network; named in `accredit.growth.hosts`."""
 _UPDATE = Axis(label="PPO update", unit="count")
@@ -178,33 +173,15 @@ def chosen_output(tally: Tally, selection: Selection) -> str:
 
 def outcome(tally: Tally) -> Iterator[Figure]:
     """Return accuracy against parameters of the hosts that each policy has grown so far, if any."""
-    series: list[Series] = []
-    for policy, (accuracies, parameters) in tally.policies.items():
-        if accuracies and len(series) < MOST_SERIES:
-            y, low, high = _interval(accuracies)
-            x, left, right = _interval(parameters)
-            series.append(
-                Series(name=policy, x=(x,), y=(y,), lower=(low,), upper=(high,), x_lower=(left,), x_upper=(right,))
-            )
-    if series:
-        chart = Chart(
-            title="Accuracy against parameters",
-            kind="scatter",
-            x=Axis(label="parameters of host and grafts", unit="count"),
-            y=Axis(label="test accuracy", unit="share"),
-            series=tuple(series),
-            note=f"Mean over the hosts that each policy has grown; error bars: {_LEVEL:.0%} Student t intervals.",
+    known = [(policy, numbers) for policy, numbers in tally.policies.items() if numbers[0]]
+    if known:
+        chart = mean_points(
+            "Accuracy against parameters",
+            (Axis(label="parameters of host and grafts", unit="count"), Axis(label="test accuracy", unit="share")),
+            {policy: (parameters, accuracies) for policy, (accuracies, parameters) in known[:MOST_SERIES]},
+            over="the hosts that each policy has grown",
         )
         yield Figure("outcome", "Progress", chart)
-
-
-def _interval(numbers: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """Return the mean and the ends of its interval, which one number does not have."""
-    count, mean = len(numbers), float(np.mean(numbers))
-    if count < 2:
-        return mean, None, None
-    reach = float(stats.t.ppf(0.5 + _LEVEL / 2, count - 1) * np.std(numbers, ddof=1) / math.sqrt(count))
-    return mean, mean - reach, mean + reach
 
 
 def _decisions(tally: Tally) -> _Lines:

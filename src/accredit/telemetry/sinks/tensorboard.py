@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from accredit.charts.chart_picture import chart_picture
 from accredit.charts.estimates import Estimates
 from accredit.charts.over_time import over_time_picture
 from accredit.errors import InvalidArgument, MissingExtra
 from accredit.telemetry.event import Event, HostGrown, RunCompleted, RunStarted, UpdateCompleted
+from accredit.telemetry.sinks.pictures import Curves, OneHost, append_thinned, comparison_charts
 from accredit.telemetry.sinks.view import View
 from accredit.telemetry.sinks.window import Window, scalars_of
 
-_MOST_POINTS = 200
 _PACKAGES = ("torch.utils.tensorboard", "matplotlib.backends.backend_agg")
 
 
@@ -30,11 +31,13 @@ class TensorBoardSink(View):
     - Histograms: rewards and their terms, losses and accuracies as `step/FIELD`, and contributions, over the steps of
       all environments since the last update (the first one includes the warm-up); in the end, over the hosts of the
       comparison.
-    - Pictures: contributions over updates, every `images_every` updates.
+    - Pictures, every `images_every` updates: contributions over updates as `contributions/GAME/OUTPUT`, the curves of
+      learning and of PPO as `learning/NAME` and `ppo/NAME`, and one host as it grew, the stages of its grafts above
+      what they earn, as `grafts/story`; in the end, means of the comparison with intervals as `comparison/NAME`.
     - Text: the configuration.
 
     Everything up to an update has reached the file when the event of the update returns. Memory is bounded by one
-    rollout and 200 points a curve.
+    rollout, one episode and 200 points a curve.
 
     Args:
         folder: Where the files go; made if missing. Beginning removes event files that are there.
@@ -85,6 +88,7 @@ class TensorBoardSink(View):
                 self._write_comparison(event.updates)
             case _:
                 self._window.take(event)
+                self._host.take(event)
 
     def close(self) -> None:
         """Write out what waits and close the file."""
@@ -96,12 +100,14 @@ class TensorBoardSink(View):
         self._window = Window()
         self._grown: dict[str, list[HostGrown]] = defaultdict(list)
         self._history: dict[str, list[tuple[int, Estimates]]] = defaultdict(list)
+        self._curves, self._host = Curves(), OneHost()
 
     def _write_update(self, event: UpdateCompleted) -> None:
         update, window, self._window = event.update, self._window, Window()
-        for name, value in scalars_of(event):
-            if name != "update":
-                self._writer.add_scalar(f"update/{name}", value, update)
+        numbers = {name: value for name, value in scalars_of(event) if name != "update"}
+        for name, value in numbers.items():
+            self._writer.add_scalar(f"update/{name}", value, update)
+        self._curves.take(update, numbers)
         self._writer.add_scalar("update/hosts_diverged", window.diverged, update)
         for operation, count in sorted(window.operations.items()):
             self._writer.add_scalar(f"stages/{operation}", count, update)
@@ -112,7 +118,7 @@ class TensorBoardSink(View):
             for player, mean in zip(means.names, means.contributions, strict=True):
                 self._writer.add_scalar(f"contribution/{key}/{player}", mean, update)
                 self._histogram(f"contributions/{key}/{player}", contributions.by_player[player], update)
-            _append_thinned(self._history[key], (update, means))
+            append_thinned(self._history[key], (update, means))
         if self.images_every and update % self.images_every == 0:
             self._draw(update)
         self._writer.flush()
@@ -125,6 +131,8 @@ class TensorBoardSink(View):
                 self._writer.add_scalar(f"comparison/{policy}/{name}", float(np.mean(values)), updates)
         if self.images_every and updates % self.images_every:
             self._draw(updates)
+        for tag, chart in comparison_charts(self._grown) if self.images_every else ():
+            self._show(tag, chart_picture(chart), updates)
         self._forget()
         self._writer.flush()
 
@@ -135,19 +143,17 @@ class TensorBoardSink(View):
             self._writer.add_histogram(tag, finite, update)
 
     def _draw(self, update: int) -> None:
-        canvas = importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg
         for key, history in self._history.items():
-            figure = over_time_picture(
-                [time for time, _ in history], [estimates for _, estimates in history], time_label="PPO update"
-            )
-            drawn = canvas(figure)
-            drawn.draw()
-            pixels = np.asarray(drawn.buffer_rgba())[..., :3]
-            self._writer.add_image(f"contributions/{key}", pixels, update, dataformats="HWC")
+            times, estimates = [time for time, _ in history], [each for _, each in history]
+            self._show(f"contributions/{key}", over_time_picture(times, estimates, time_label="PPO update"), update)
+        for tag, chart in self._curves.charts():
+            self._show(tag, chart_picture(chart), update)
+        story = self._host.chart()
+        if story is not None:
+            self._show("grafts/story", chart_picture(story), update)
 
-
-def _append_thinned(points: list[tuple[int, Estimates]], point: tuple[int, Estimates]) -> None:
-    """Append a point; where there are too many, every second one goes, so that the curve keeps its shape."""
-    points.append(point)
-    if len(points) > _MOST_POINTS:
-        del points[1:-1:2]
+    def _show(self, tag: str, figure: Any, update: int) -> None:
+        drawn = importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
+        drawn.draw()
+        pixels = np.asarray(drawn.buffer_rgba())[..., :3]
+        self._writer.add_image(tag, pixels, update, dataformats="HWC")
