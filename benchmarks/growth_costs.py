@@ -27,8 +27,8 @@ from accredit.training.baselines import RandomPolicy
 from accredit.training.config import EpisodeConfig, TrainConfig
 from accredit.training.environment import GrowthVectorEnv
 from accredit.training.episodes import Episodes
-from accredit.training.evaluation import play
 from accredit.training.host_makers import looped_hosts, stacked_hosts
+from accredit.training.playing import play
 from accredit.training.task import Task, find_task
 from accredit.training.trainer import Trainer
 

@@ -23,10 +23,11 @@ from accredit.errors import PolicyCollapsed, TrainingFailed
 from accredit.telemetry.event import Event, HostGrown, UpdateCompleted
 from accredit.training.config import TrainConfig
 from accredit.training.config_record import to_plain
-from accredit.training.evaluation import LEARNED, Plan, Tuned, measure, measure_networks, rules, tune
+from accredit.training.evaluation import LEARNED, measure, measure_networks, rules
 from accredit.training.fixed_network import FixedNetwork
 from accredit.training.task import Task, find_task
 from accredit.training.trainer import Trainer
+from accredit.training.tuning import Plan, Tuned, tune
 
 ROOT = Path(__file__).resolve().parent.parent
 CURVE = ("update", "episode_return", "gain_over_control", "final_log_loss", "explained_variance", "entropy")

@@ -15,9 +15,9 @@ from accredit.training.action import ActionTable
 from accredit.training.baselines import Calibrator, Greedy, NoGrowth, Policy, RandomPolicy, Schedule, View
 from accredit.training.config import EpisodeConfig
 from accredit.training.episodes import Episodes
-from accredit.training.evaluation import play
 from accredit.training.host_makers import stacked_hosts
 from accredit.training.observation import ObservationTable
+from accredit.training.playing import play
 
 STEPS = 12
 CONFIG = EpisodeConfig(steps=STEPS, minibatches=2, batch_size=16)

@@ -28,8 +28,8 @@ from accredit.telemetry import (
 from accredit.training import task as tasks
 from accredit.training.comparison import Comparison, Interval
 from accredit.training.config_record import to_plain
-from accredit.training.evaluation import slot_orders
 from accredit.training.loop import Phase, Stopped, Watcher, evaluate, one_thread, resume, train
+from accredit.training.tuning import slot_orders
 
 CONFIG = dataclasses.replace(TINY, task="small")
 

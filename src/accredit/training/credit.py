@@ -136,6 +136,10 @@ class Creditor:
                 for event in events():
                     self.on_event(event)
 
+    def fits_a_table(self, players: int) -> bool:
+        """Whether all coalitions of so many players fit the budget, so that the answer is exact."""
+        return 2**players <= self.attribution.max_evaluations and players <= LARGEST_TABLE
+
     def matrix(
         self, evaluation: HostEvaluation, row: int, slots: tuple[int, ...], origin: Origin
     ) -> CounterfactualMatrix:
@@ -210,10 +214,10 @@ class Creditor:
         """
         credit = Credit(values=np.full((4, *plays.shape), np.nan), is_positive=np.zeros(plays.shape, dtype=bool))
         # Hosts with other players share a pass where the union of all players fits the budget.
-        together = self._fits_a_table(int(plays.any(axis=0).sum()))
+        together = self.fits_a_table(int(plays.any(axis=0).sum()))
         for at in [np.arange(len(rows))] if together else _parts(plays):
             chosen = [rows[one] for one in at.tolist()]
-            if together or self._fits_a_table(int(plays[at[0]].sum())):
+            if together or self.fits_a_table(int(plays[at[0]].sum())):
                 outcome = hosts.evaluate(chosen, examples.inputs, examples.labels, players=players)
                 self._note_tables(credit, outcome, at, plays[at], origins=origins)
                 continue
@@ -231,9 +235,6 @@ class Creditor:
     def _keep(self, event: AttributionEvent) -> None:
         """Let an event of the engine wait."""
         self._untold.append(lambda: (event,))
-
-    def _fits_a_table(self, players: int) -> bool:
-        return 2**players <= self.attribution.max_evaluations and players <= LARGEST_TABLE
 
     def _note_tables(
         self,

@@ -1,45 +1,30 @@
-"""The final comparison: every policy on the same fresh hosts, measured on the test split, which nothing else reads.
-
-H hosts, S slots, B test examples.
-"""
+"""The final comparison: every policy on the same fresh hosts, measured on the test split, which nothing else reads."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from accredit.growth.hosts import Players
+from accredit.attribution.matrix import CounterfactualMatrix
+from accredit.growth.hosts import HostEvaluation, Players
 from accredit.telemetry.event import Event, HostGrown, Origin
-from accredit.training.baselines import Calibrator, Greedy, NoGrowth, Policy, RandomPolicy, Schedule, View
+from accredit.training.baselines import Greedy, NoGrowth, Policy, RandomPolicy, Schedule
 from accredit.training.comparison import Comparison, GraftRow, Interval, PolicyRow, SizeRow
 from accredit.training.config import TrainConfig
 from accredit.training.credit import ACCURACY, LOG_LOSS
 from accredit.training.episodes import Episodes
-from accredit.training.fixed_network import RATE_FACTORS, FixedNetwork, closest, trained, tuned_networks
-from accredit.training.host_makers import stacked_hosts
+from accredit.training.fixed_network import FixedNetwork, closest, trained
 from accredit.training.host_seeds import HostSeeds, Purpose, derived_seed
+from accredit.training.playing import fresh_episodes, layout, play
 from accredit.training.task import Task
+from accredit.training.tuning import Tuned, count_parts, tune
 
 Progress = Callable[[int, int], None]
 LEARNED, NO_GROWTH, FIXED_LARGE = "learned", "no growth", "fixed large"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a schedule fixes: slots in the order of grafting, and a row of the catalogue for each slot."""
-
-    order: tuple[int, ...]
-    kinds: tuple[int, ...]
-    """Empty where kinds are drawn and not chosen."""
-
-    def describe(self, task: Task) -> str:
-        """Return the plan in words."""
-        what = [f"{task.kind_names[kind]} at " for kind in self.kinds] or [""] * len(self.order)
-        return ", then ".join(f"{what[slot]}{task.slot_names[slot]}" for slot in self.order)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,34 +43,6 @@ class Measured:
 
     hosts: tuple[HostGrown, ...]
     contributions: tuple[Contribution, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tuned:
-    """What the baselines chose, on the reward split of hosts that are used for nothing else."""
-
-    kinds: tuple[int, ...]
-    """Row of the catalogue that earned most in each slot; empty where kinds are drawn and not chosen."""
-    plan: Plan
-    """The best schedule."""
-    networks: tuple[FixedNetwork, ...]
-    """Fixed networks, each with its best learning rate."""
-
-
-def tune(task: Task, config: TrainConfig, tick: Callable[[], None] = lambda: None) -> Tuned:
-    """Tune the baselines on design hosts.
-
-    Args:
-        task: what is grown on what.
-        config: of the run; its seed decides which hosts these are.
-        tick: called after each part.
-    """
-    kinds = _calibrate(task, config, tick) if config.episode.observe_kinds else ()
-    return Tuned(
-        kinds=kinds,
-        plan=_best_plan(task, config, kinds, tick),
-        networks=tuned_networks(task, config.episode, _design_hosts(config, config.environments), tick),
-    )
 
 
 def compare(
@@ -141,7 +98,7 @@ def rules(task: Task, config: TrainConfig, tuned: Tuned) -> dict[str, Policy]:
         config: of the run; its seed decides what they draw.
         tuned: what they chose.
     """
-    view = _view(task, config)
+    view = layout(task, config)
 
     def generator(*parts: int) -> np.random.Generator:
         return np.random.default_rng(derived_seed(config.seed, 20, *parts))
@@ -158,22 +115,10 @@ def rules(task: Task, config: TrainConfig, tuned: Tuned) -> dict[str, Policy]:
 
 def _ticker(task: Task, config: TrainConfig, progress: Progress | None) -> Callable[[], None]:
     """Return what is called after each part of a comparison; it counts, and knows how many there will be."""
-    choosing, sizes = config.episode.observe_kinds, len(task.large_widths)
-    tuning = len(list(_plans(task, (0,) if choosing else ()))) + sizes * len(RATE_FACTORS)
-    tuning += config.evaluation.calibration_episodes * choosing
-    measured = len((LEARNED, "greedy, random", "best schedule", "random", NO_GROWTH)) + choosing + sizes
-    planned = measured + tuning
+    rows = len((LEARNED, "greedy, random", "best schedule", "random", NO_GROWTH)) + config.episode.observe_kinds
+    planned = count_parts(task, config) + rows + len(task.large_widths)
     done = itertools.count(1)
     return lambda: progress(next(done), planned) if progress is not None else None
-
-
-def play(episodes: Episodes, policy: Policy, host_seeds: Sequence[int]) -> None:
-    """Grow every host to its end.  A host that diverges is rolled back and goes on without further decisions."""
-    episodes.begin(range(episodes.num_environments), host_seeds)
-    stopped = np.zeros(episodes.num_environments, dtype=bool)
-    for _ in range(episodes.config.steps):
-        choices = policy.act(episodes.observations(), episodes.legal())
-        stopped |= episodes.step(np.where(stopped, 0, choices)).diverged
 
 
 def grow_evaluation_hosts(
@@ -193,7 +138,7 @@ def grow_evaluation_hosts(
         on_event: gets the events of all hosts.
     """
     count, prefix = config.evaluation.hosts, name.replace(", ", "-").replace(" ", "-")
-    episodes = _episodes(task, config, [f"{prefix}-{row:03d}" for row in range(count)], on_event)
+    episodes = fresh_episodes(task, config, [f"{prefix}-{row:03d}" for row in range(count)], on_event)
     play(episodes, policy, _evaluation_hosts(config))
     return episodes
 
@@ -201,79 +146,6 @@ def grow_evaluation_hosts(
 def _evaluation_hosts(config: TrainConfig) -> list[int]:
     seeds = HostSeeds(config.seed, Purpose.EVALUATION, count=config.evaluation.hosts)
     return [seeds.draw() for _ in range(config.evaluation.hosts)]
-
-
-def _view(task: Task, config: TrainConfig) -> View:
-    episodes = _episodes(task, config, ["layout"])
-    return View(episodes.actions, episodes.fields)
-
-
-def _episodes(
-    task: Task, config: TrainConfig, names: Sequence[str], on_event: Callable[[Event], None] | None = None
-) -> Episodes:
-    make_hosts = stacked_hosts(task, config.episode)
-    return Episodes(task, config.episode, make_hosts=make_hosts, names=names, on_event=on_event)
-
-
-def _design_hosts(config: TrainConfig, count: int) -> list[int]:
-    seeds = HostSeeds(config.seed, Purpose.DESIGN, count=count)
-    return [seeds.draw() for _ in range(count)]
-
-
-def _calibrate(task: Task, config: TrainConfig, tick: Callable[[], None]) -> tuple[int, ...]:
-    """Return the kind that earned most in each slot, on the reward split of hosts that are used for design only."""
-    names = [f"design-{row:03d}" for row in range(config.environments)]
-    episodes = _episodes(task, config, names)
-    calibrator = Calibrator(_view(task, config), np.random.default_rng(derived_seed(config.seed, 21)))
-    wanted = config.environments * config.evaluation.calibration_episodes
-    seeds = _design_hosts(config, wanted)
-    for at in range(0, wanted, config.environments):
-        play(episodes, calibrator, seeds[at : at + config.environments])
-        tick()
-    return calibrator.best_kinds()
-
-
-def _plans(task: Task, calibrated: tuple[int, ...]) -> Iterator[Plan]:
-    """Yield the schedules that compete: orders of the slots, with calibrated kinds or one kind everywhere.
-
-    Kinds that were planted to harm do not compete.  Where kinds are not chosen, orders compete alone.
-    """
-    orders = slot_orders(len(task.slot_names))
-    if not calibrated:
-        yield from (Plan(order=order, kinds=()) for order in orders)
-        return
-    useful = [row for row, kind in enumerate(task.catalogue) if not kind.is_harmful]
-    uniform = [(kind,) * len(task.slot_names) for kind in useful]
-    for kinds in (calibrated, uniform[0], uniform[-1]):
-        yield from (Plan(order=order, kinds=kinds) for order in orders)
-
-
-def slot_orders(slots: int) -> list[tuple[int, ...]]:
-    """Return every order of up to three slots; of more, forwards, backwards and four that are drawn.
-
-    Example:
-        >>> slot_orders(2)
-        [(0, 1), (1, 0)]
-        >>> len(slot_orders(3)), len(slot_orders(8))
-        (6, 6)
-    """
-    if slots <= 3:
-        return list(itertools.permutations(range(slots)))
-    generator, forwards = np.random.default_rng(slots), tuple(range(slots))
-    drawn = [tuple(generator.permutation(slots).tolist()) for _ in range(4)]
-    return [forwards, forwards[::-1], *drawn]
-
-
-def _best_plan(task: Task, config: TrainConfig, calibrated: tuple[int, ...], tick: Callable[[], None]) -> Plan:
-    """Return the schedule that reached the lowest mean log-loss on the reward split of design hosts."""
-    names = [f"design-{row:03d}" for row in range(config.environments)]
-    episodes, view = _episodes(task, config, names), _view(task, config)
-    seeds, plans, reached = _design_hosts(config, config.environments), list(_plans(task, calibrated)), []
-    for plan in plans:
-        play(episodes, Schedule(view, plan.order, kinds=plan.kinds), seeds)
-        reached.append(float(np.minimum(episodes.loss, config.episode.reward.loss_cap).mean()))
-        tick()
-    return plans[int(np.argmin(reached))]
 
 
 def measure(task: Task, config: TrainConfig, name: str, policy: Policy, on_event: Callable[[Event], None]) -> Measured:
@@ -287,16 +159,13 @@ def measure(task: Task, config: TrainConfig, name: str, policy: Policy, on_event
         on_event: gets the events of all hosts.
     """
     episodes = grow_evaluation_hosts(task, config, name, policy, on_event)
-    test = task.splits.test
     hosts, contributions = [], []
     for row in range(episodes.num_environments):
-        # One host at a time: all coalitions of all hosts over the test split would be the largest tensor of the run.
-        outcome = episodes.hosts.evaluate([row], test.inputs, test.labels, players=Players.LIVE)
-        committed = [int(slot) for slot in np.flatnonzero(episodes.slots.alphas[row] > 0)]
+        committed = np.flatnonzero(episodes.slots.alphas[row] > 0).tolist()
         kinds = [task.kind_names[episodes.slots.kinds[row, slot]] for slot in committed]
         origin = Origin(environment=f"{episodes.chronicle.names[row]}-test", episode=0, step=config.episode.steps)
-        if committed:
-            matrix = episodes.creditor.matrix(outcome, 0, tuple(committed), origin)
+        outcome, matrix = _tested(episodes, row, tuple(committed), origin)
+        if matrix is not None:
             losses, accuracies = matrix.shapley(LOG_LOSS.name), matrix.shapley(ACCURACY.name)
             for slot, kind in zip((task.slot_names[slot] for slot in committed), kinds, strict=True):
                 contributions.append(
@@ -319,6 +188,26 @@ def measure(task: Task, config: TrainConfig, name: str, policy: Policy, on_event
         on_event(grown)
         hosts.append(grown)
     return Measured(hosts=tuple(hosts), contributions=tuple(contributions))
+
+
+def _tested(
+    episodes: Episodes, row: int, committed: tuple[int, ...], origin: Origin
+) -> tuple[HostEvaluation, CounterfactualMatrix | None]:
+    """Return what a host does on the test split, and the matrix of its grafts: exact where the budget allows it.
+
+    One host at a time: all coalitions of all hosts over the test split would be the largest tensor of the run.
+    """
+    test, creditor, hosts = episodes.task.splits.test, episodes.creditor, episodes.hosts
+    is_exact = creditor.fits_a_table(len(committed))
+    players = Players.LIVE if is_exact else Players.NOBODY
+    outcome = hosts.evaluate([row], test.inputs, test.labels, players=players)
+    if not committed:
+        return outcome, None
+    if is_exact:
+        return outcome, creditor.matrix(outcome, 0, committed, origin)
+    matrix = creditor.matrix_of_host(hosts, row, committed, test, players=Players.LIVE, origin=origin)
+    creditor.tell()
+    return outcome, matrix
 
 
 def measure_networks(
