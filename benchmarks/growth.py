@@ -23,6 +23,8 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from benchmarks.growth_costs import costs
@@ -35,6 +37,8 @@ from accredit.training.config_record import differing_fields, to_plain
 
 COSTS, PLANTED = "costs", "planted"
 FIRST_SEED = 1000
+OF_THE_POLICY = ("ppo", "updates", "checkpoint")
+"""How the fields begin that a baseline does not depend on."""
 
 
 def jobs(kind: str, names: list[str], seeds: range, *, quick: bool) -> list[Record]:
@@ -63,9 +67,15 @@ def read_runs(path: Path) -> list[Record]:
 
 
 def changes(record: Record) -> list[str]:
-    """Return how the study's configuration differs from that of a run."""
+    """Return how the study's configuration differs from that of a run, in what the run depends on.
+
+    Baselines do not know how the policy learns.
+    """
     wanted = to_plain(configuration(record["study"], record["seed"], quick=record["quick"]))
-    return differing_fields(record["config"], wanted)
+    different = differing_fields(record["config"], wanted)
+    if record["kind"] == "policy":
+        return different
+    return [name for name in different if not name.startswith(OF_THE_POLICY)]
 
 
 def prepare_worker() -> None:
@@ -74,11 +84,18 @@ def prepare_worker() -> None:
 
 
 def finish(todo: list[Record], *, processes: int) -> Iterator[Record]:
-    """Results as they come, from one process a run."""
+    """Results as they come, from one process a run; one that is killed ends the study, which then goes on from here."""
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")
-    with context.Pool(processes, prepare_worker, maxtasksperchild=1) as pool:
-        yield from pool.imap_unordered(work, todo)
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=prepare_worker, max_tasks_per_child=1) as pool:
+        try:
+            for done in as_completed([pool.submit(work, job) for job in todo]):
+                yield done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
 
 
 def study(wanted: list[Record], path: Path, *, processes: int) -> list[Record]:
@@ -131,8 +148,9 @@ def main() -> None:
         wanted = jobs("baselines", names, seeds, quick=options.quick)
         measured = [job | {"tuning": found[job["study"]]} for job in wanted]
         records += study(measured, path, processes=options.processes)
-    except KeyboardInterrupt:
-        raise SystemExit(f"interrupted; the same command goes on from `{path}`.") from None
+    except (KeyboardInterrupt, BrokenProcessPool) as end:
+        what = "interrupted" if isinstance(end, KeyboardInterrupt) else "a process that did a run was killed"
+        raise SystemExit(f"{what}; the same command goes on from `{path}`.") from None
     results = summarize(records)
     if COSTS in chosen:
         results |= costs(quick=options.quick)

@@ -106,6 +106,16 @@ def test_finished_runs_are_kept_unless_a_field_of_their_study_changed(tmp_path: 
     assert growth.read_runs(tmp_path / "none.jsonl") == []
 
 
+def test_baselines_are_kept_where_only_the_learning_of_the_policy_changed():
+    """[R35] They play without it; the hosts that they grow are not theirs to change."""
+    learns, grows = json.loads(json.dumps(RECORDS[1])), json.loads(json.dumps(RECORDS[1]))
+    learns["config"]["ppo"]["clip"], learns["config"]["updates"] = 0.3, 7
+    grows["config"]["episode"]["minibatches"] += 1
+    assert growth.changes(learns) == []
+    assert [name.split(":")[0] for name in growth.changes(grows)] == ["episode.minibatches"]
+    assert growth.changes(learns | {"kind": "policy"}) != []
+
+
 def test_every_study_has_a_configuration_and_a_study_to_stand_beside():
     """[R35] Names are those that --only takes."""
     for name, study in STUDIES.items():
