@@ -23,7 +23,7 @@ from accredit.attribution.protocols import Design, Estimator, InteractionEstimat
 from accredit.attribution.saved_estimator import estimator_texts
 from accredit.attribution.session import OnEvent, Progress, Session
 from accredit.attribution.storage import Journal, Stored, create, publish, read, reopen
-from accredit.errors import InvalidArgument
+from accredit.errors import InvalidArgument, RunFolderError
 from accredit.telemetry.event import Origin
 
 
@@ -102,6 +102,7 @@ class CounterfactualEngine:
             StateMismatch: `matrix`, or that in the file, has other players or outputs, or values of other numerics.
             InvalidArgument: `matrix` is given and the file exists: which one is to be continued?
             FileDamaged: the file is no matrix, or was altered.
+            RunFolderError: another process writes the file.
         """
         names = check_players(players)
         plan = make_plan(self.config, len(names), design=self.design)
@@ -170,9 +171,13 @@ class CounterfactualEngine:
             numerics=numerics,
             estimators=texts,
         )
-        if matrix is not None:
-            journal.rows(matrix.evaluations)
-        publish(path)
+        try:
+            if matrix is not None:
+                journal.rows(matrix.evaluations)
+            publish(path, replaces=False)
+        except RunFolderError:
+            journal.close()
+            raise
         return journal
 
 

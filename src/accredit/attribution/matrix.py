@@ -198,7 +198,7 @@ class CounterfactualMatrix:
         journal.rows(self.evaluations)
         journal.end(self.provenance, self.failures, duration_s=self.cost.duration_s)
         journal.close()
-        publish(target)
+        publish(target, replaces=True)
 
     @staticmethod
     def load(

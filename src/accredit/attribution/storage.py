@@ -30,7 +30,8 @@ from accredit.attribution.evaluation import Evaluations, Failure, join, no_evalu
 from accredit.attribution.output import Output
 from accredit.attribution.protocols import FloatArray
 from accredit.attribution.provenance import Provenance
-from accredit.errors import FileDamaged
+from accredit.attribution.writing import claim, in_use
+from accredit.errors import FileDamaged, RunFolderError
 
 _NAME = b"accredit matrix "
 _VERSION = 1
@@ -55,6 +56,8 @@ class Stored:
     duration_s: float
     intact_bytes: int
     """Length of the file up to its last whole record."""
+    file_bytes: int
+    """Length of the file."""
     digest: bytes
     """Of the last whole record, which the next one continues."""
 
@@ -129,8 +132,15 @@ def create(
     numerics: str,
     estimators: tuple[str | None, str | None],
 ) -> Journal:
-    """A new file with its first records, beside its place until `publish` puts it there."""
-    file = _beside(path).open("wb")
+    """A new file with its first records, beside its place until `publish` puts it there.
+
+    Raises:
+        RunFolderError: another process begins or writes one at this place.
+    """
+    # not emptied before it is ours
+    file = _beside(path).open("ab")
+    _claim(file, path)
+    file.truncate(0)
     first = _NAME + str(_VERSION).encode() + b"\n"
     file.write(first)
     journal = Journal(file, hashlib.sha256(first).digest())
@@ -139,8 +149,28 @@ def create(
     return journal
 
 
-def publish(path: Path) -> None:
-    """Put a created file in its place at once, so that nobody ever meets a part of it; it stays open for appending."""
+def _claim(file: BinaryIO, path: Path) -> None:
+    """Lock a file, and close it where somebody else has it."""
+    try:
+        claim(file, path)
+    except RunFolderError:
+        file.close()
+        raise
+
+
+def publish(path: Path, *, replaces: bool) -> None:
+    """Put a created file in its place at once, so that nobody ever meets a part of it; it stays open for appending.
+
+    Args:
+        path: where.
+        replaces: whether a file that is there may go.
+
+    Raises:
+        RunFolderError: one is there that may not: another process has begun it in this moment.
+    """
+    if not replaces and path.exists():
+        _beside(path).unlink()
+        raise in_use(path)
     # the directory is synchronised too, or a loss of power could undo the renaming of a file that is on the disk
     _beside(path).replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
@@ -156,8 +186,20 @@ def _beside(path: Path) -> Path:
 
 
 def reopen(path: Path, stored: Stored) -> Journal:
-    """A file that was read, cut behind its last whole record and ready to go on."""
+    """A file that was read, cut behind its last whole record and ready to go on.
+
+    Raises:
+        RunFolderError: another process writes it, or has written it since it was read.
+    """
     file = path.open("r+b")
+    _claim(file, path)
+    if os.fstat(file.fileno()).st_size != stored.file_bytes:
+        file.close()
+        # cutting it would lose what the other process has finished
+        raise RunFolderError(
+            f"`path` is {path}, which another process has written since it was read, wanted it as it was; run the "
+            "same command again, which goes on from all of it."
+        )
     file.truncate(stored.intact_bytes)
     file.seek(stored.intact_bytes)
     return Journal(file, stored.digest)
@@ -196,7 +238,7 @@ def read(path: Path, *, recover: bool) -> Stored:
         line, _, body = payload.partition(b"\n")
         records.append((json.loads(line), body))
         at = end + _DIGEST
-    return _assemble(path, records, intact_bytes=at, digest=digest)
+    return _assemble(path, records, intact_bytes=at, file_bytes=len(data), digest=digest)
 
 
 def _check_name(path: Path, data: bytes) -> tuple[int, bytes]:
@@ -216,7 +258,7 @@ def _check_name(path: Path, data: bytes) -> tuple[int, bytes]:
     return len(first) + 1, hashlib.sha256(first + newline).digest()
 
 
-def _assemble(path: Path, records: list[Record], *, intact_bytes: int, digest: bytes) -> Stored:
+def _assemble(path: Path, records: list[Record], *, intact_bytes: int, file_bytes: int, digest: bytes) -> Stored:
     """The matrix that the records make."""
     heads = {kind: [head for head, _ in records if head["kind"] == kind] for kind in ("begin", "call", "end")}
     if not heads["begin"] or not heads["call"]:
@@ -251,6 +293,7 @@ def _assemble(path: Path, records: list[Record], *, intact_bytes: int, digest: b
         estimators=(call["estimators"][0], call["estimators"][1]),
         duration_s=heads["end"][-1]["duration_s"] if heads["end"] else 0.0,
         intact_bytes=intact_bytes,
+        file_bytes=file_bytes,
         digest=digest,
     )
 
