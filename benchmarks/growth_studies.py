@@ -95,7 +95,7 @@ STUDIES = {
 def configuration(name: str, seed: int, *, quick: bool) -> TrainConfig:
     """Return the configuration of one run."""
     study = STUDIES[name]
-    config = TrainConfig(task=study.task, seed=seed, episode=find_task(study.task).episode)
+    config = find_task(study.task).run_config(seed=seed)
     return with_settings(quickly(config) if quick else config, study.settings)
 
 

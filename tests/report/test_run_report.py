@@ -81,7 +81,7 @@ def test_a_finished_run_has_every_part_and_nothing_to_say_about_what_is_missing(
 @pytest.mark.parametrize("settings", [[], ["ppo.clip=0.1", "updates=7", "episode.learning_rate=0.01"]])
 def test_the_command_begins_the_same_run_again(tmp_path: Path, task: str, settings: list[str]):
     """Tasks begin with settings of their own: 0.01 is the default of one and not of the other."""
-    begun = TrainConfig(task=task, seed=5, episode=find_task(task).episode)
+    begun = find_task(task).run_config(seed=5)
     config = with_settings(begun, settings)
     folder = report_runs.write_run(tmp_path / "a run", [], None, config=to_plain(config))
     words = shlex.split(page_of(folder).commands[0])

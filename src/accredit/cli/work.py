@@ -20,7 +20,6 @@ from accredit.cli.tables import graft_table, policy_table, size_table
 from accredit.report.run_report import write_run_report
 from accredit.telemetry import UpdateCompleted, read
 from accredit.training.comparison import Comparison
-from accredit.training.config import TrainConfig
 from accredit.training.loop import Stopped, Watcher, evaluate, resume, train
 from accredit.training.run_folder import RunFolder
 from accredit.training.task import find_task
@@ -31,7 +30,7 @@ DONE = 0
 def grow(command: Grow) -> int:
     """Train, compare, report."""
     task = find_task(command.task, data=command.data)
-    config = TrainConfig(task=task.name, data=command.data, seed=command.seed, episode=task.episode)
+    config = task.run_config(seed=command.seed, data=command.data)
     if command.quick:
         config = quick(config)
     config = replace(

@@ -121,7 +121,7 @@ def _command(config: Plain) -> str:
 def _defaults(name: str) -> Plain | None:
     """Return what `accredit grow` begins a task with, by dotted names; None for a task that it does not know."""
     task = next((task for task in TASKS if task.name == name), None)
-    return None if task is None else dict(_leaves(to_plain(TrainConfig(task=name, episode=task.episode)), ""))
+    return None if task is None else dict(_leaves(to_plain(task.run_config()), ""))
 
 
 def _leaves(plain: Plain, place: str) -> Iterator[tuple[str, Any]]:

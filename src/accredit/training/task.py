@@ -21,7 +21,7 @@ from accredit.growth.metric import LogLoss, Metric
 from accredit.growth.network import GrowingNetwork
 from accredit.growth.stacked import StackedHosts
 from accredit.training.cifar10 import CLASSES, SIZE, cifar10
-from accredit.training.config import EpisodeConfig
+from accredit.training.config import EpisodeConfig, TrainConfig
 from accredit.training.data import Splits, digits, digits_as_images
 from accredit.training.planted import FEATURES, PLANTED_CATALOGUE, planted
 from accredit.training.reward import RewardConfig
@@ -52,6 +52,8 @@ class Task:
     """What hosts lower and are measured by."""
     episode: EpisodeConfig = field(default_factory=EpisodeConfig)
     """How hosts of this task are trained and grown unless a run says otherwise."""
+    updates: int = 40
+    """PPO updates in which a policy learns this task unless a run says otherwise, >= 1."""
     is_stacked: bool = True
     """Whether many hosts are one batched network, which takes `VectorKind` grafts and layers without dropout or batch
     statistics; else they are trained one after the other, whatever they are made of."""
@@ -85,6 +87,19 @@ class Task:
     def host_parameters(self) -> int:
         """Parameters of a host without grafts."""
         return self.template.parameter_count()
+
+    def run_config(self, *, seed: int = 0, data: str = "") -> TrainConfig:
+        """Return how a run of this task goes unless it says otherwise.
+
+        Args:
+            seed: root of every random number of the run.
+            data: folder with the files of a task that needs any.
+
+        Example:
+            >>> TEXT.run_config(seed=1).updates
+            80
+        """
+        return TrainConfig(task=self.name, data=data, seed=seed, episode=self.episode, updates=self.updates)
 
     def build_host(self, seed: int) -> GrowingNetwork:
         """Return a fresh host: PyTorch's own initialisation under `seed`, which touches no other random state."""
@@ -234,6 +249,8 @@ TEXT = Task(
     episode=EpisodeConfig(
         batch_size=16, learning_rate=7e-3, reward=RewardConfig(loss_cap=3.6, rent=0.01, graft_cost=0.002)
     ),
+    # after 40 updates a policy still chooses among several things, and is behind a greedy rule
+    updates=80,
     wider=_text_layers,
     large_widths=(20, 24, 32),
 )
