@@ -2,7 +2,7 @@
 #   make run         the main job: grow hosts on digits, compare, report      (ARGS="--quick")
 #   make test        all tests that take seconds                              make test-long: the rest
 #   make bench-NAME  side by side with the neighbours: attribution, evaluation, normalization, ppo-normalizers,
-#                    growth (ARGS="--quick")
+#                    ppo-resume, growth (ARGS="--quick")
 #   make check       format, lint, strict types, layers, examples in docstrings
 #   make docs        the documentation, as HTML
 #   PIPFLAGS="--index-url ..." points pip elsewhere, for example at a CPU build of torch
@@ -14,7 +14,7 @@ PIP := $(BIN)/pip install --quiet $(PIPFLAGS) -c constraints.txt
 STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test test-long check docs bench-attribution bench-evaluation bench-normalization bench-ppo-normalizers bench-growth clean
+.PHONY: run test test-long check docs bench-attribution bench-evaluation bench-normalization bench-ppo-normalizers bench-ppo-resume bench-growth clean
 
 run: $(STAMP)-grow
 	$(BIN)/accredit grow $(ARGS)
@@ -50,6 +50,10 @@ bench-normalization: $(STAMP)-test
 # PPO on MuJoCo; half an hour to an hour on two cores, and interrupted it goes on where it was
 bench-ppo-normalizers: $(STAMP)-bench
 	$(BIN)/python -m benchmarks.ppo_normalizers $(ARGS)
+
+# PPO that goes on with and without its statistics; half an hour on two cores
+bench-ppo-resume: $(STAMP)-bench
+	$(BIN)/python -m benchmarks.ppo_resume $(ARGS)
 
 # PPO on growth, ten seeds a study; hours on two cores, and interrupted it goes on where it was (ARGS="--only digits")
 bench-growth: $(STAMP)-bench

@@ -161,6 +161,23 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0].removesuffix(", but found invalid values:")
 
 
+def learner(task: Task, venv: VecEnv, seed: int) -> PPO:
+    """PPO that has learned nothing yet."""
+    return PPO(
+        "MlpPolicy",
+        venv,
+        n_steps=task.rollout,
+        batch_size=task.batch_size,
+        n_epochs=task.n_epochs,
+        learning_rate=task.learning_rate,
+        gamma=task.gamma,
+        gae_lambda=task.gae_lambda,
+        policy_kwargs={"log_std_init": task.log_std},
+        seed=seed,
+        device="cpu",
+    )
+
+
 def train(name: str, variant: str, normalizer: str, *, seed: int, n_steps: int | None = None) -> dict[str, Any]:
     """Train once.
 
@@ -173,19 +190,7 @@ def train(name: str, variant: str, normalizer: str, *, seed: int, n_steps: int |
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         venv = NORMALIZERS[normalizer](environments(task, variant, seed), task.gamma)
-        model = PPO(
-            "MlpPolicy",
-            venv,
-            n_steps=task.rollout,
-            batch_size=task.batch_size,
-            n_epochs=task.n_epochs,
-            learning_rate=task.learning_rate,
-            gamma=task.gamma,
-            gae_lambda=task.gae_lambda,
-            policy_kwargs={"log_std_init": task.log_std},
-            seed=seed,
-            device="cpu",
-        )
+        model = learner(task, venv, seed)
         try:
             model.learn(task.n_steps, callback=recorder)
         except Exception as error:  # foreign code; what it raised is the result
