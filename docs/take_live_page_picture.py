@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from accredit.dashboard import Address, WatchedRun, watch
+from accredit.dashboard import Address, watch, watched
 
 WIDTH = 1400
 PICTURE = Path(__file__).parent / "pictures" / "live_page.png"
@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
     """Take the picture of one run."""
     urls: list[str] = []
     ready, stop = threading.Event(), threading.Event()
-    run = WatchedRun(folder, folder.name)
+    run = watched(folder, folder.name)
     reports = {"on_ready": lambda url: (urls.append(url), ready.set()), "should_stop": stop.is_set}
     page = threading.Thread(target=watch, args=([run], Address(port=0)), kwargs=reports)
     page.start()

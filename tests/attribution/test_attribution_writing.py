@@ -12,7 +12,7 @@ import torch
 
 from accredit.attribution import CounterfactualConfig, CounterfactualEngine, CounterfactualMatrix
 from accredit.attribution.games import player_names, random_unanimity
-from accredit.attribution.storage import create, publish, read, reopen
+from accredit.attribution.storage import count_rows, create, publish, read, reopen
 from accredit.attribution.writing import is_being_written
 from accredit.errors import RunFolderError
 
@@ -126,3 +126,16 @@ def test_nobody_writes_what_is_not_there(tmp_path: Path):
     assert not is_being_written(tmp_path / "none")
     (tmp_path / "m").write_bytes(b"")
     assert not is_being_written(tmp_path / "m")
+
+
+def test_coalitions_of_a_growing_file_are_counted_without_reading_it(writer: subprocess.Popen, tmp_path: Path):
+    path = tmp_path / "m"
+    assert count_rows(path) == CounterfactualMatrix.load(path, recover=True).cost.n_evaluations > 0
+    (tmp_path / "go").touch()
+    assert writer.wait(60) == 0
+    assert count_rows(path) == 16
+    data = path.read_bytes()
+    for broken, counted in ((data[:-1], 16), (data[:-200], None), (b"", 0), (b"PK\x03\x04" * 100, 0), (data[:40], 0)):
+        path.write_bytes(broken)
+        count = count_rows(path)
+        assert count == counted if counted is not None else 0 <= count <= 16

@@ -85,13 +85,13 @@ def test_another_address_without_a_token_is_refused(
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["watch", str(tmp_path)]) == 2
-    assert f"`RUN` is {tmp_path}, which holds no run" in capsys.readouterr().err
+    assert f"`RUN` is {tmp_path}, which holds no run and no attribution, wanted" in capsys.readouterr().err
 
 
 def test_at_least_one_run_is_needed(capsys: pytest.CaptureFixture[str]):
     assert main(["watch"]) == 2
     assert capsys.readouterr().err == (
-        "accredit: `RUN` is missing, wanted the folder of at least one run; write for example "
+        "accredit: `RUN` is missing, wanted the folder of at least one run or attribution; write for example "
         "accredit watch runs/first.\n"
     )
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+from watched_attributions import cut, write_attribution
 from watched_runs import HOSTILE, append, finished, served, story, update, write_run
+
+from accredit.attribution import Output
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -233,4 +236,60 @@ def test_colours_follow_the_scheme(browser: Browser, run: Path):
             until(
                 lambda text=text: page.evaluate("Chart.getChart('entropy-0-canvas').options.color") == text, within_s=5
             )
+        page.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "dark"), (390, "light")])
+def test_an_attribution_is_drawn_with_hostile_names_as_texts(browser: Browser, tmp_path: Path, width: int, scheme: str):
+    outputs = (Output(HOSTILE[1], "nat", False), Output(HOSTILE[3], HOSTILE[2], True))
+    write_attribution(tmp_path / "a", players=HOSTILE, outputs=outputs)
+    with served(tmp_path / "a") as url:
+        page, heard = opened(browser, url, width=width, scheme=scheme)
+        shares = page.evaluate(SHARES)
+        assert len(shares) == page.locator("figure.chart").count() == 4
+        assert min(shares) > 0.005
+        assert {each for each in heard if not each.startswith(url)} == set()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.title() == "Accredit: live"
+        assert page.locator("img, script:not([src])").count() == 0
+        assert not page.locator("#place").is_visible()
+        assert not page.locator("#window").is_visible()
+        page.locator("#output").select_option(HOSTILE[3])
+        page.locator("figcaption", has_text="Interactions").filter(has_text="مرحبا").wait_for()
+        page.get_by_text("Coalitions", exact=True).click()
+        page.locator(".log tbody tr").first.wait_for()
+        assert page.locator(".log tbody tr").count() == 30
+        assert not page.get_by_role("button", name="Selected environments only").is_visible()
+        page.close()
+
+
+def test_a_coalition_is_seen_within_two_seconds_and_an_end_ends_the_bar(browser: Browser, tmp_path: Path):
+    write_attribution(tmp_path / "a")
+    path = tmp_path / "a" / "matrix.accredit"
+    whole = cut(path, 5)
+    with served(tmp_path / "a") as url:
+        page, _ = opened(browser, url)
+        bar = page.locator("progress")
+        until(lambda: bar.evaluate("(bar) => bar.value") == 0.75, within_s=5)
+        assert bar.is_visible()
+        assert bar.get_attribute("aria-label") == "coalitions that were evaluated"
+        path.write_bytes(whole)
+        page.locator(".state", has_text="finished").wait_for(timeout=2000)
+        assert page.locator("dd", has_text="8 of 8").count() == 1
+        assert not page.locator("progress").is_visible()
+        assert page.locator("figcaption", has_text="as coalitions came").count() == 1
+        page.close()
+
+
+def test_a_run_and_an_attribution_share_a_page(browser: Browser, run: Path, tmp_path: Path):
+    write_attribution(tmp_path / "a")
+    with served(tmp_path / "a", run) as url:
+        page, heard = opened(browser, url)
+        assert page.locator(".run h2").all_inner_texts() == ["a", "run"]
+        assert page.locator(".run summary").all_inner_texts() == ["Coalitions", "Events"]
+        assert page.locator("#place").is_visible()
+        assert page.locator("#place").input_value() == "train-#"
+        assert page.locator("figcaption", has_text="Contributions to error").count() == 1
+        assert page.locator("figcaption", has_text="Entropy").count() == 1
+        assert {each for each in heard if not each.startswith(url)} == set()
         page.close()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from accredit.dashboard import Address, WatchedRun, watch
+from accredit.dashboard import Address, watch, watched
 from accredit.telemetry import (
     ContributionsEstimated,
     Event,
@@ -159,7 +159,7 @@ def append(folder: Path, events: Iterator[Event]) -> None:
 @contextmanager
 def served(*folders: Path, port: int = 0, token: str | None = None) -> Iterator[str]:
     """Serve the page in a thread; the address, token included, is given."""
-    runs = [WatchedRun(folder, folder.name) for folder in folders]
+    runs = [watched(folder, folder.name) for folder in folders]
     ready, stop, urls = threading.Event(), threading.Event(), []
 
     def on_ready(url: str) -> None:

@@ -3,6 +3,7 @@
 from accredit.charts.bars import bar_picture, waterfall_picture
 from accredit.charts.chart import Axis, Band, Chart, Series
 from accredit.charts.chart_picture import chart_picture
+from accredit.charts.estimate_bars import estimate_bars
 from accredit.charts.estimates import Estimates, PairEstimates, isolated
 from accredit.charts.markup import colours, data, figure, scripts
 from accredit.charts.means import mean_bars, mean_interval, mean_points
@@ -24,6 +25,7 @@ __all__ = [
     "chart_picture",
     "colours",
     "data",
+    "estimate_bars",
     "figure",
     "isolated",
     "matrix_picture",

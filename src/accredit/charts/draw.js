@@ -201,7 +201,7 @@
     const along = (lying ? 0.5 : 0.8) * width;
     const up = 0.62 * height;
     const above = 4 + (chart.bands ? lanes(chart).length * LANE_HEIGHT + 4 : 0);
-    const longest = Math.min(LONGEST_NAME, Math.floor((0.4 * width) / LETTER_WIDTH));
+    const longest = Math.min(Math.max(LONGEST_NAME, Math.floor(width / 20)), Math.floor((0.4 * width) / LETTER_WIDTH));
     // there is no update 1.5
     const whole = chart.series.every((series) => series.x.every(Number.isInteger));
     const names = lying ? chart.series[0]?.x ?? [] : [];

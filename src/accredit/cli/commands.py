@@ -45,7 +45,9 @@ class Grow:
         Path | None,
         _described("FOLDER", "Folder of the run, which must not exist; default: a new one under runs/."),
     ] = None
-    updates: Annotated[int | None, _described("N", "PPO updates; default: 40, or 4 with --quick.")] = None
+    updates: Annotated[
+        int | None, _described("N", "PPO updates; default: as the task says (digits 40), or 4 with --quick.")
+    ] = None
     environments: Annotated[
         int | None, _described("N", "Hosts trained side by side; default: 32, or 8 with --quick.")
     ] = None
@@ -170,12 +172,12 @@ class Report:
 
 @dataclass(frozen=True)
 class Watch:
-    """Show runs in the browser, finished or not; changes nothing.
+    """Show runs and attributions in the browser, finished or not; changes nothing.
 
-    Example: accredit watch runs/digits-seed0 runs/digits-seed1
+    Example: accredit watch runs/digits-seed0 runs/attribute-rings
     """
 
-    run: tyro.conf.Positional[Annotated[tuple[Path, ...], _described("RUN...", "Folders of runs.")]]
+    run: tyro.conf.Positional[Annotated[tuple[Path, ...], _described("RUN...", "Folders of runs or attributions.")]]
     host: Annotated[
         str, _described("IP", "Where to listen; default 127.0.0.1: this machine only; another needs a token.")
     ] = "127.0.0.1"

@@ -16,7 +16,7 @@ DONE = 0
 def watch_runs(command: Watch) -> int:
     """Serve the live page until Ctrl-C."""
     try:
-        from accredit.dashboard import Address, WatchedRun, watch
+        from accredit.dashboard import Address, watch, watched
     except ModuleNotFoundError as error:
         if (error.name or "accredit").split(".")[0] == "accredit":
             raise
@@ -26,12 +26,13 @@ def watch_runs(command: Watch) -> int:
         ) from error
     if not command.run:
         raise InvalidArgument(
-            "`RUN` is missing, wanted the folder of at least one run; write for example accredit watch runs/first."
+            "`RUN` is missing, wanted the folder of at least one run or attribution; write for example "
+            "accredit watch runs/first."
         )
     token = command.token or os.environ.get("ACCREDIT_TOKEN") or None
     address = Address(host=command.host, port=command.port, token=token)
     names = _names(command.run)
-    runs = [WatchedRun(folder, name) for folder, name in zip(command.run, names, strict=True)]
+    runs = [watched(folder, name) for folder, name in zip(command.run, names, strict=True)]
     watch(runs, address, on_ready=_ready, on_progress=None if command.quiet else _Progress())
     print("the page has ended; the runs go on")
     return DONE
@@ -54,10 +55,10 @@ class _Progress:
         if share < 1.0 and is_due:
             self._said_s, self._is_open = time.monotonic(), True
             end = "\r" if is_terminal else "\n"
-            print(f"reading the events of {name!r}: {share:4.0%}", end=end, file=sys.stderr, flush=True)
+            print(f"reading {name!r}: {share:4.0%}", end=end, file=sys.stderr, flush=True)
         elif share >= 1.0 and self._is_open:
             self._is_open = False
-            print(f"reading the events of {name!r}: done", file=sys.stderr, flush=True)
+            print(f"reading {name!r}: done", file=sys.stderr, flush=True)
 
 
 def _names(folders: tuple[Path, ...]) -> list[str]:

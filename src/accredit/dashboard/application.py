@@ -15,8 +15,8 @@ from starlette.routing import Route
 
 from accredit import charts
 from accredit.dashboard.figures import Selection
-from accredit.dashboard.run import WatchedRun
 from accredit.dashboard.stream import Announcer
+from accredit.dashboard.watched import Watched
 
 Plain = dict[str, Any]
 
@@ -29,7 +29,7 @@ _LONGEST_VALUE = 1200
 _FAR = 10**15
 
 
-def application(runs: Sequence[WatchedRun], announcer: Announcer) -> Starlette:
+def application(runs: Sequence[Watched], announcer: Announcer) -> Starlette:
     """Return the application that shows `runs`; it does not decide who may ask (see `guard`).
 
     Args:
@@ -107,7 +107,7 @@ def _json(content: Plain) -> Response:
     return Response(json.dumps(content, allow_nan=False).encode("ascii"), media_type="application/json")
 
 
-def _answer(runs: Sequence[WatchedRun], selection: Selection) -> Plain:
+def _answer(runs: Sequence[Watched], selection: Selection) -> Plain:
     groups: dict[str, int] = {}
     environments: dict[str, None] = {}
     outputs: dict[str, None] = {}

@@ -42,7 +42,9 @@
     if (select.value !== chosen) select.value = chosen;
   };
   const fillControls = (answer) => {
-    const first = answer.runs.find((run) => run.place) ?? { place: "", output: "" };
+    const first = answer.runs.find((run) => run.place) ?? answer.runs[0];
+    // an attribution has neither environments nor steps
+    for (const name of ["place", "window"]) controls[name].parentElement.hidden = !first.place && answer.runs.every((run) => run.rows !== "Events");
     const groups = Object.entries(answer.groups).map(([name, members]) => [name, `${name} (all ${members})`]);
     const has = (select, value) => [...select.options].some((option) => option.value === value);
     fill(controls.place, [["together", groups], ["one by one", answer.environments.map((name) => [name, name])]], controls.place.value);
@@ -72,6 +74,11 @@
       make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { scope: "col", textContent: text })))), body));
     const element = make("details", { className: "log" }, make("summary", { textContent: "Events" }),
       make("p", { className: "buttons" }, latest, earlier, place), region);
+    element.entitle = (rows) => {
+      setText(element.firstChild, rows);
+      region.ariaLabel = rows;
+      place.hidden = rows !== "Events";
+    };
     let before = null;
     let next = 0;
     element.read = async () => {
@@ -107,16 +114,19 @@
     while (holder.children.length < runs.length) {
       holder.append(make("section", { className: "run" },
         make("h2", { dir: "auto" }), make("p", { className: "state" }),
-        make("progress", { max: 1, ariaLabel: "events that were read" }), make("dl"), make("div"),
+        make("progress", { max: 1 }), make("dl"), make("div"),
         log(holder.children.length)));
     }
     runs.forEach((run, index) => {
       const [name, state, progress, facts, notices, events] = holder.children[index].children;
       const isBehind = run.progress < 0.999;
+      const share = isBehind ? run.progress : run.done;
       setText(name, run.name);
-      setText(state, isBehind ? `reading its events: ${Math.floor(100 * run.progress)} %` : run.state);
-      progress.hidden = !isBehind;
-      progress.value = run.progress;
+      setText(state, isBehind ? `reading its ${run.rows.toLowerCase()}: ${Math.floor(100 * run.progress)} %` : run.state);
+      progress.hidden = share === null;
+      progress.value = share ?? 0;
+      progress.ariaLabel = isBehind ? "events that were read" : "coalitions that were evaluated";
+      events.entitle(run.rows);
       facts.replaceChildren(...run.facts.map(([label, value]) =>
         make("div", {}, make("dt", { textContent: label }), make("dd", {}, isolated(value)))));
       events.follow();

@@ -45,6 +45,23 @@ class WatchedRun:
         self._drawing = threading.Lock()
         self._answers: OrderedDict[tuple[int, Selection], Plain] = OrderedDict()
 
+    @property
+    def version(self) -> int:
+        """Raised at every change."""
+        return self.index.version
+
+    def poll(self) -> bool:
+        """Read on in the file of events; return whether there is more to read at once."""
+        return self.index.poll()
+
+    def progress(self) -> float:
+        """Return the share of the events that was read."""
+        return self.index.progress()
+
+    def save(self) -> None:
+        """Keep the index for the next start."""
+        self.index.save()
+
     def answer(self, selection: Selection) -> Plain:
         """Return how the run stands and its figures, as plain values; worked out once while nothing changes."""
         key = (self.index.version, selection)
@@ -55,7 +72,13 @@ class WatchedRun:
                     self._answers.popitem(last=False)
             drawn = self._answers[key]
         # what may change without an event
-        return drawn | {"name": self.name, "progress": self.index.progress(), "state": self.state()}
+        return drawn | {
+            "name": self.name,
+            "progress": self.index.progress(),
+            "state": self.state(),
+            "rows": "Events",
+            "done": None,
+        }
 
     def _drawn(self, selection: Selection) -> Plain:
         episode = self._episode(selection)

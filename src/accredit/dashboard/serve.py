@@ -12,14 +12,14 @@ from starlette.types import ASGIApp
 from accredit.dashboard.address import Address, doors_of, listen, url_of
 from accredit.dashboard.application import application
 from accredit.dashboard.guard import Guard
-from accredit.dashboard.run import WatchedRun
 from accredit.dashboard.stream import Announcer
+from accredit.dashboard.watched import Watched
 
 _LOOK_EVERY_S = 0.3
 
 
 def watch(
-    runs: Sequence[WatchedRun],
+    runs: Sequence[Watched],
     address: Address,
     *,
     on_ready: Callable[[str], None],
@@ -63,7 +63,7 @@ def watch(
     finally:
         listening.close()
         for run in runs:
-            run.index.save()
+            run.save()
 
 
 def _settings(page: ASGIApp, address: Address, port: int) -> uvicorn.Config:
@@ -101,27 +101,37 @@ class _Server(uvicorn.Server):
 
 
 async def _look(
-    runs: Sequence[WatchedRun],
+    runs: Sequence[Watched],
     server: _Server,
     on_progress: Callable[[str, float], None] | None,
     should_stop: Callable[[], bool],
 ) -> None:
-    """Follow the files of all runs and tell browsers of changes."""
-    known: list[tuple[int, str]] = []
-    told: set[int] = set()
-    while not (server.should_exit or should_stop()):
-        is_behind = False
-        for at, run in enumerate(runs):
-            more = await asyncio.to_thread(run.index.poll)
-            is_behind |= more
-            if on_progress is not None and at not in told:
-                on_progress(run.name, run.index.progress())
-                if not more:
-                    told.add(at)
-                    await asyncio.to_thread(run.index.save)
-        now = [(run.index.version, run.state()) for run in runs]
+    """Follow the files of all runs and tell browsers of changes; one that takes long to read holds up no other."""
+
+    def is_over() -> bool:
+        return server.should_exit or should_stop()
+
+    await asyncio.gather(*(_follow(run, server.announcer, on_progress, is_over) for run in runs))
+
+
+async def _follow(
+    run: Watched,
+    announcer: Announcer,
+    on_progress: Callable[[str, float], None] | None,
+    is_over: Callable[[], bool],
+) -> None:
+    known: tuple[int, str] | None = None
+    is_told = False
+    while not is_over():
+        more = await asyncio.to_thread(run.poll)
+        if on_progress is not None and not is_told:
+            on_progress(run.name, run.progress())
+            if not more:
+                is_told = True
+                await asyncio.to_thread(run.save)
+        now = (run.version, run.state())
         if now != known:
             known = now
-            server.announcer.announce()
-        if not is_behind:
+            announcer.announce()
+        if not more:
             await asyncio.sleep(_LOOK_EVERY_S)
