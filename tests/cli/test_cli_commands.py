@@ -230,12 +230,18 @@ def test_a_resumed_run_may_not_have_fewer_updates_than_it_has_done(run: Path, tm
     assert json.loads((tmp_path / "run" / "config.json").read_text())["updates"] == 2
 
 
-@pytest.mark.parametrize("command", ["resume", "evaluate", "report"])
+@pytest.mark.parametrize("command", ["resume", "evaluate"])
 def test_a_folder_without_a_run_is_refused(command: str, tmp_path: Path, capsys: Captured):
     """[R30]"""
     for folder in (tmp_path, tmp_path / "missing"):
         sentence = refused([command, str(folder)], capsys)
         assert f"`RUN` is {folder}, which holds no run, wanted a folder with a config.json; name a folder" in sentence
+
+
+def test_a_report_of_a_folder_with_neither_is_refused(tmp_path: Path, capsys: Captured):
+    """[R30]"""
+    sentence = refused(["report", str(tmp_path)], capsys)
+    assert f"`RUN` is {tmp_path}, which holds no run and no attribution, wanted one with a config.json" in sentence
 
 
 def test_a_report_of_an_unfinished_run_says_what_is_missing(run: Path, tmp_path: Path, capsys: Captured):

@@ -209,7 +209,16 @@ def test_a_folder_that_holds_neither_or_an_altered_matrix_is_refused(folder: Pat
         RunFolderError, match=r"`RUN` is .*, which holds no matrix.accredit, wanted the folder of an att"
     ):
         read_attribution(tmp_path)
-    with pytest.raises(RunFolderError, match=r"which holds no run, wanted a folder with a config.json; name a folder"):
+    rest = (
+        "wanted one with a config.json or a matrix.accredit; name a folder that `accredit grow` or `accredit "
+        "attribute` has made, such as one under runs/."
+    )
+    for place, what in ((tmp_path, "which holds no run and no attribution"), (tmp_path / "no", "which is no folder")):
+        with pytest.raises(RunFolderError) as error:
+            write_report_of(place)
+        assert str(error.value) == f"`RUN` is {place}, {what}, {rest}"
+    (tmp_path / "task.json").write_text("{}")
+    with pytest.raises(RunFolderError, match="an attribution of which no coalition has been evaluated yet, wanted one"):
         write_report_of(tmp_path)
     content = bytearray((folder / "matrix.accredit").read_bytes())
     content[len(content) // 2] ^= 1
