@@ -85,7 +85,8 @@ def test_a_run_prints_progress_lines_both_tables_and_the_path_of_its_report(tmp_
         assert text in out
     assert f"report: {folder / 'report.html'}" in out
     assert (folder / "report.html").stat().st_size > 1000
-    assert max(len(line) for line in out.splitlines() if "report:" not in line) <= 80
+    assert out.startswith(f"live: accredit watch {folder}\n")
+    assert max(len(line) for line in out.splitlines() if not line.startswith(("report:", "live:"))) <= 80
     updates = [e for e in read(folder / "events.jsonl") if isinstance(e, UpdateCompleted)]
     share = sum(update.attribution_share for update in updates) / len(updates)
     assert 0 < share < 1

@@ -1,6 +1,7 @@
 """Progress: a bar on a terminal, plain lines elsewhere, nothing when quiet; the clock is a fake."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -108,3 +109,22 @@ def test_a_terminal_gets_one_bar_that_goes_away():
     assert "0.50/s, 4 s left" in output
     assert "notice [brackets] are text" in output
     assert output.rstrip().endswith(("\x1b[2K", "\x1b[?25h", "\x1b[1A\x1b[2K")), "the bar is erased, the cursor is back"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_where_to_look_on_is_said_once_with_the_first_progress(terminal: bool):
+    """[R37] The folder has a name that nobody chose, and is wanted before the end."""
+    shown, stream, _ = display(terminal=terminal)
+    shown.folder = Path("runs/my run")
+    shown.show(Phase.TRAINING, 0, 10)
+    shown.show(Phase.TRAINING, 10, 10)
+    shown.close()
+    assert stream.getvalue().count("live: accredit watch 'runs/my run'") == 1
+
+
+def test_a_quiet_command_says_nothing_of_its_folder():
+    """[R37]"""
+    shown, stream, _ = display(quiet=True)
+    shown.folder = Path("runs/a")
+    shown.show(Phase.TRAINING, 0, 10)
+    assert stream.getvalue() == ""

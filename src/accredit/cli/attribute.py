@@ -96,6 +96,7 @@ def _prepare(command: Attribute, display: Display) -> Job:
     with telling_lines(command.what):
         task_record = fingerprint(value)
     folder.begin(task_record)
+    display.folder = folder.path
     return Job(value=value, config=config, folder=folder, progress=progress)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
@@ -42,6 +44,8 @@ class Display:
 
     def __init__(self, console: Console, *, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self.console, self.quiet, self.clock = console, quiet, clock
+        self.folder: Path | None = None
+        """Where everything is kept, once that is known; said with the next progress, for who wants to watch."""
         self._pace: Pace | None = None
         self._printed_s = -PLAIN_EVERY_S
         self._bar: Progress | None = None
@@ -51,6 +55,9 @@ class Display:
         """Take one report: what is being done, how many parts of it are done and planned."""
         if self.quiet:
             return
+        if self.folder is not None:
+            self._tell(f"live: accredit watch {shlex.quote(str(self.folder))}")
+            self.folder = None
         now_s = self.clock()
         if self._pace is None or self._pace.phase != phase:
             self._pace, self._printed_s = Pace(phase, done, now_s), -PLAIN_EVERY_S
@@ -64,6 +71,10 @@ class Display:
     def say(self, sentence: str) -> None:
         """Print a notice above the bar, on stderr, quiet or not."""
         (self._bar.console if self._bar else Console(file=sys.stderr)).print(Text(sentence), soft_wrap=True)
+
+    def _tell(self, sentence: str) -> None:
+        """Print a line where progress is printed, above the bar."""
+        (self._bar.console if self._bar else self.console).print(Text(sentence), soft_wrap=True)
 
     def close(self) -> None:
         """Remove the bar."""

@@ -67,6 +67,8 @@ def _watched(work: Callable[[Watcher], Comparison], folder: RunFolder, command: 
     """Do the work under a progress display; print the outcome, write the report."""
     console = Console(stderr=command.json, highlight=False)
     display = Display(console, quiet=command.quiet)
+    if isinstance(command, Grow):
+        display.folder = folder.path
     try:
         with gentle_stop(display.say, where="where the run can be resumed without loss") as should_stop:
             comparison = work(
