@@ -57,8 +57,22 @@ STUDIES = {
     "digits": Study(question="the frontier on digits", has_baselines=True),
     "hidden kinds": Study(
         question="kinds are drawn and cannot be seen: contribution is the only clue",
-        settings=("episode.observe_kinds=false",),
+        # Exploring costs more than waiting here: with half the updates or a third of the bonus some policies only wait.
+        # Those that do are results, and counted.
+        settings=(
+            "episode.observe_kinds=false",
+            "updates=80",
+            "ppo.entropy_start=0.03",
+            "ppo.entropy_end=0.003",
+            "ppo.collapse_entropy=0",
+        ),
         has_baselines=True,
+    ),
+    "all examples": Study(
+        question="grafts measured on the whole reward split, in every step",
+        settings=("episode.attribution.examples=400", "episode.attribution.examples_between=400"),
+        has_baselines=True,
+        beside="digits",
     ),
     "text": Study(
         question="the frontier on characters of text, a small transformer",
