@@ -30,10 +30,11 @@ from pathlib import Path
 from benchmarks.growth_costs import costs
 from benchmarks.growth_planted import study as planted_study
 from benchmarks.growth_planted import summarize as planted_summary
-from benchmarks.growth_studies import ROOT, STUDIES, Record, configuration, work
+from benchmarks.growth_studies import ROOT, STUDIES, Record, configuration, widths_of, work
 from benchmarks.growth_tables import page, save_picture, summarize
 
 from accredit.training.config_record import differing_fields, to_plain
+from accredit.training.task import find_task
 
 COSTS, PLANTED = "costs", "planted"
 FIRST_SEED = 1000
@@ -75,7 +76,10 @@ def changes(record: Record) -> list[str]:
     different = differing_fields(record["config"], wanted)
     if record["kind"] == "policy":
         return different
-    return [name for name in different if not name.startswith(OF_THE_POLICY)]
+    different = [name for name in different if not name.startswith(OF_THE_POLICY)]
+    widths = set(map(int, record["tuned"]["learning_rates"])) if "tuned" in record else widths_of(record["policies"])
+    sizes = set(find_task(STUDIES[record["study"]].task).large_widths)
+    return different if widths == sizes else [*different, f"sizes: {sorted(widths)} -> {sorted(sizes)}"]
 
 
 def prepare_worker() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -168,6 +168,11 @@ def measure_baselines(job: Record, config: TrainConfig) -> Record:
 def fixed_name(width: int) -> str:
     """Return the name of a fixed network of one size."""
     return f"{FIXED}, {width} wide"
+
+
+def widths_of(names: Iterable[str]) -> set[int]:
+    """Return the widths of the fixed networks among the names of policies."""
+    return {int(name.split()[2]) for name in names if name.startswith(f"{FIXED},")}
 
 
 def tuned_from(found: Record, task: Task, config: TrainConfig) -> Tuned:

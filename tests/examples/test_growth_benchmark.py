@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from accredit.training.config_record import to_plain
+from accredit.training.task import DIGITS
 
 sys.path.append(str(Path(__file__).parents[2]))  # the benchmarks are scripts beside the package
 from benchmarks import growth
@@ -108,12 +109,16 @@ def test_finished_runs_are_kept_unless_a_field_of_their_study_changed(tmp_path: 
 
 def test_baselines_are_kept_where_only_the_learning_of_the_policy_changed():
     """[R35] They play without it; the hosts that they grow are not theirs to change."""
-    learns, grows = json.loads(json.dumps(RECORDS[1])), json.loads(json.dumps(RECORDS[1]))
+    losses = {"random": [2.0, 3.0]} | {f"fixed network, {width} wide": [1.0, 1.0] for width in DIGITS.large_widths}
+    learns, grows = (record("digits", 5, losses=losses, returns=[]) for _ in range(2))
     learns["config"]["ppo"]["clip"], learns["config"]["updates"] = 0.3, 7
     grows["config"]["episode"]["minibatches"] += 1
     assert growth.changes(learns) == []
     assert [name.split(":")[0] for name in growth.changes(grows)] == ["episode.minibatches"]
     assert growth.changes(learns | {"kind": "policy"}) != []
+    losses.popitem()
+    (sizes,) = growth.changes(record("digits", 5, losses=losses, returns=[]))
+    assert sizes.startswith("sizes: [8, 9, ")
 
 
 def test_every_study_has_a_configuration_and_a_study_to_stand_beside():
