@@ -1,6 +1,7 @@
 """PPO that goes on half way with the statistics of its normalizer, and without them.
 
     python -m benchmarks.ppo_resume [--json FILE] [--quick] [--seed N] [--seeds N] [--processes N]
+        [--tasks ...]
 
 Stable-Baselines3's PPO behind accredit's `VecNormalize` on the plain tasks of benchmarks.ppo_normalizers.  Half way it
 is saved as users save it, and goes on twice: `kept` loads model and statistics, `lost` loads the model and begins the
@@ -128,9 +129,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="the first of the seeds")
     parser.add_argument("--seeds", type=int, help="how many; 10, or 2 with --quick")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     options = parser.parse_args()
     n_seeds = options.seeds or (2 if options.quick else 10)
-    jobs = [(name, seed) for seed in range(options.seed, options.seed + n_seeds) for name in reversed(TASKS)]
+    jobs = [(name, seed) for seed in range(options.seed, options.seed + n_seeds) for name in options.tasks]
     os.environ["OMP_NUM_THREADS"] = "1"
     records: list[Record] = []
     context = multiprocessing.get_context("spawn")
