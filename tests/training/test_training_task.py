@@ -16,7 +16,7 @@ from accredit.errors import InvalidArgument
 from accredit.growth import VECTOR_CATALOGUE, Score, Slot
 from accredit.growth.looped import LoopedHosts
 from accredit.growth.stacked import StackedHosts
-from accredit.training.config import EpisodeConfig
+from accredit.training.config import EpisodeConfig, TrainConfig
 from accredit.training.data import digits, digits_as_images
 from accredit.training.environment import GrowthEnv, GrowthVectorEnv
 from accredit.training.loop import resume, train
@@ -151,5 +151,18 @@ def test_a_run_on_a_task_of_ones_own_is_trained_and_resumed(tmp_path: Path):
 def test_tasks_have_settings_of_their_own():
     """[R37] Digits have those of the class; text has others."""
     assert find_task("digits").episode == EpisodeConfig()
-    assert find_task("text").episode.learning_rate == 7e-3
+    assert find_task("text").episode.learning_rate == 2e-2
+    assert find_task("text").run_config(seed=3) == TrainConfig(
+        task="text", seed=3, episode=find_task("text").episode, updates=80
+    )
+    assert find_task("digits").run_config() == TrainConfig()
     assert find_task("digits-conv").episode.batch_size == 32
+
+
+@pytest.mark.parametrize("name", ["digits", "digits-conv", "text", "cifar10"])
+def test_fixed_networks_begin_with_the_size_of_the_hosts(name: str):
+    """[R35] A host that never grows, at the best of three rates: what a rate brings is not what growth earns."""
+    task = next(task for task in TASKS if task.name == name)
+    smallest = task.widened(task.large_widths[0]).template
+    assert smallest.parameter_count() == task.host_parameters
+    assert list(task.large_widths) == sorted(task.large_widths)
