@@ -462,8 +462,9 @@ def test_a_stack_takes_only_hosts_of_its_own_architecture():
 def test_the_flat_form_has_each_weight_once():
     """[R37] Columns of host and slots, counted by hand: 54 + 42 + 21 and 2 D R + R + 2 D with R = 16."""
     layout = StackLayout(build(0), VECTOR_CATALOGUE)
-    assert torch.bincount(layout.groups).tolist() == [117, 288, 220, 220]
-    flat = torch.arange(float(len(layout.groups))).unsqueeze(0)
+    ends = [(columns.start, columns.stop) for columns in layout.slot_columns]
+    assert ends == [(117, 405), (405, 625), (625, 845)]
+    flat = torch.arange(float(sum(layout.sizes_of_pieces))).unsqueeze(0)
     tensors, slots = layout.unpack(flat)
     parts = tensors + [t for s in slots for t in (s.inner, s.bias, s.outer, s.scale, s.offset)]
     assert torch.equal(torch.cat([part.flatten() for part in parts]), flat[0])

@@ -107,13 +107,6 @@ class StackLayout:
         """Columns of each of `shapes`."""
         return [_size(shape) for shape in self.shapes]
 
-    @cached_property
-    def groups(self) -> Tensor:
-        """[P] int64: 0 for columns of the host, 1 + s for columns of slot s."""
-        host = sum(_size(shape) for shape in self.host_shapes)
-        sizes = [host] + [sum(map(_size, self.slot_shapes(slot))) for slot in range(self.num_slots)]
-        return torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-
     @torch.no_grad()
     def widest(self, inputs: Tensor) -> int:
         """Return the numbers of the widest tensor between two layers, for one example of `inputs` [B, ...]."""

@@ -54,8 +54,7 @@ class StackedHosts:
         self.layout = StackLayout(template, catalogue)
         self.learning_rate = learning_rate
         self.metric: Metric = metric or LogLoss()
-        self._group = self.layout.groups
-        columns, slots = len(self._group), self.layout.num_slots
+        columns, slots = sum(self.layout.sizes_of_pieces), self.layout.num_slots
         self.weights = torch.zeros(num_hosts, columns)
         self.learnable = torch.zeros(num_hosts, columns)
         self.floor = torch.zeros(num_hosts, slots)  # what the inner activation is bounded by: 0 is relu, -inf identity
@@ -120,21 +119,24 @@ class StackedHosts:
         training = self.stages == Stage.TRAINING
         shadowed = np.flatnonzero(training.any(axis=1))
         alphas = torch.from_numpy(self.alphas).float()
-        weights = self.weights.clone().requires_grad_()
-        rows, floor = weights, self.floor
+        rows, floor = self.weights.detach(), self.floor
         if len(shadowed):
             chosen = torch.from_numpy(shadowed)
             learns = torch.from_numpy(training)[chosen]
-            of_training = torch.cat([torch.zeros(len(chosen), 1, dtype=torch.bool), learns], 1)[:, self._group]
-            picked = weights[chosen]
-            rows = torch.cat([weights, torch.where(of_training, picked, picked.detach())])
-            floor = torch.cat([floor, floor[chosen]])
+            rows, floor = torch.cat([rows, rows[chosen]]), torch.cat([floor, floor[chosen]])
             alphas = torch.cat([alphas, torch.where(learns, 1.0, alphas[chosen])])
             inputs, labels = torch.cat([inputs, inputs[chosen]]), torch.cat([labels, labels[chosen]])
+        rows = rows.requires_grad_()
         logits = self._forward(rows, floor, alphas, inputs)
         losses = self.metric.loss(logits, labels).mean(1)
-        (gradient,) = torch.autograd.grad(losses.sum(), weights)
-        self._adam(gradient * self.learnable, training)
+        (gradients,) = torch.autograd.grad(losses.sum(), rows)
+        gradient = gradients[: self.num_hosts]
+        for slot in np.flatnonzero(training.any(axis=0)).tolist():
+            # a shadow row teaches its grafts in training, and nothing else
+            columns, at = self.layout.slot_columns[slot], np.flatnonzero(training[shadowed, slot])
+            shadows = gradients[self.num_hosts + torch.from_numpy(at), columns]
+            gradient[:, columns].index_add_(0, torch.from_numpy(shadowed[at]), shadows)
+        self._adam(gradient.mul_(self.learnable), training)
         return losses[: self.num_hosts].detach()
 
     @torch.no_grad()
@@ -287,17 +289,29 @@ class StackedHosts:
 
         A graft that is neither in training nor live has no gradient; its moments and its age wait.
         """
-        moves = torch.from_numpy((self.kinds != EMPTY) & (training | (self.alphas > 0)))
-        active = torch.cat([torch.ones(self.num_hosts, 1, dtype=torch.bool), moves], 1)
-        self.steps += active
-        age = self.steps.clamp(min=1.0)
-        rate = torch.where(active, self.learning_rate / (1 - BETA_1**age), 0.0)[:, self._group]
-        correction = (1 - BETA_2**age).sqrt()[:, self._group]
-        of_active = active[:, self._group]
-        self.momentum = torch.where(of_active, torch.lerp(gradient, self.momentum, BETA_1), self.momentum)
-        fresh = self.square * BETA_2 + gradient * gradient * (1 - BETA_2)
-        self.square = torch.where(of_active, fresh, self.square)
-        self.weights = self.weights - rate * self.momentum / (self.square.sqrt() / correction + EPSILON)
+        moves = (self.kinds != EMPTY) & (training | (self.alphas > 0))
+        self._move(0, slice(0, len(self.layout.host_learnable)), gradient, None)
+        for slot in np.flatnonzero(moves.any(axis=0)).tolist():
+            rows = None if moves[:, slot].all() else torch.from_numpy(moves[:, slot])
+            self._move(1 + slot, self.layout.slot_columns[slot], gradient, rows)
+
+    def _move(self, group: int, columns: slice, gradient: Tensor, active: Tensor | None) -> None:
+        """Move what stands in some columns, in place, in the rows where `active` [E] says so; None: in all."""
+        steps, weights = self.steps[:, group : group + 1], self.weights[:, columns]
+        momentum, square, slope = self.momentum[:, columns], self.square[:, columns], gradient[:, columns]
+        if active is None:
+            steps += 1.0
+            torch.lerp(slope, momentum, BETA_1, out=momentum)
+            square.mul_(BETA_2).add_((slope * slope).mul_(1 - BETA_2))
+            rate = self.learning_rate / (1 - BETA_1**steps)
+        else:
+            mask = active.unsqueeze(1)
+            steps += mask
+            momentum.copy_(torch.where(mask, torch.lerp(slope, momentum, BETA_1), momentum))
+            square.copy_(torch.where(mask, square * BETA_2 + slope * slope * (1 - BETA_2), square))
+            rate = torch.where(mask, self.learning_rate / (1 - BETA_1 ** steps.clamp(min=1.0)), 0.0)
+        correction = (1 - BETA_2 ** steps.clamp(min=1.0)).sqrt()
+        weights.sub_((rate * momentum).div_(square.sqrt().div_(correction).add_(EPSILON)))
 
 
 def _with_graft(hidden: Tensor, slot: SlotWeights, alpha: Tensor, floor: Tensor, *, axis: int = -1) -> Tensor:
