@@ -10,7 +10,7 @@ from accredit.charts.means import mean_bars, mean_interval, mean_points
 from accredit.charts.over_time import over_time_picture
 from accredit.charts.pair_markup import PairChart, pair_figure
 from accredit.charts.pairs import matrix_picture, network_picture
-from accredit.charts.story import story_chart
+from accredit.charts.story import StoryGraft, stage_band, story_chart
 from accredit.charts.thinning import thinned
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "PairChart",
     "PairEstimates",
     "Series",
+    "StoryGraft",
     "bar_picture",
     "chart_picture",
     "colours",
@@ -36,6 +37,7 @@ __all__ = [
     "over_time_picture",
     "pair_figure",
     "scripts",
+    "stage_band",
     "story_chart",
     "thinned",
     "waterfall_picture",

@@ -20,7 +20,7 @@ _STAGES = {"training": 0.25, "blending": 0.5, "holding": 0.75, "committed": 1.0}
 
 
 @dataclass(kw_only=True)
-class _Graft:
+class StoryGraft:
     """One graft in its slot, from its insertion to its end."""
 
     name: str
@@ -75,34 +75,35 @@ def story_chart(
     )
 
 
-def _grafts(stages: Sequence[StageChange], last_step: int) -> list[_Graft]:
+def _grafts(stages: Sequence[StageChange], last_step: int) -> list[StoryGraft]:
     """Return every graft of the episode with its stages."""
-    grafts: list[_Graft] = []
-    living: dict[str, tuple[_Graft, str, int]] = {}
+    grafts: list[StoryGraft] = []
+    living: dict[str, tuple[StoryGraft, str, int]] = {}
     for step, slot, kind, stage in stages:
         if slot in living:
             graft, before, since = living.pop(slot)
-            graft.bands.append(_band(graft, before, since, step))
+            graft.bands.append(stage_band(graft, before, since, step))
             graft.end = step
         else:
             count = sum(each.slot == slot for each in grafts)
             name = f"{kind} at {slot}" if not count else f"{kind} at {slot}, no. {count + 1}"
-            graft = _Graft(name=name, slot=slot, begin=step, end=step)
+            graft = StoryGraft(name=name, slot=slot, begin=step, end=step)
             grafts.append(graft)
         if stage != "empty":
             living[slot] = (graft, stage, step)
     for graft, stage, since in living.values():
         graft.end = max(last_step, since)
-        graft.bands.append(_band(graft, stage, since, graft.end))
+        graft.bands.append(stage_band(graft, stage, since, graft.end))
     return grafts
 
 
-def _band(graft: _Graft, stage: str, start: int, end: int) -> Band:
+def stage_band(graft: StoryGraft, stage: str, start: int, end: int) -> Band:
+    """Return the stretch of one stage in the lane of its graft."""
     strength = _STAGES.get(stage, 0.5)
     return Band(lane=graft.name, start=float(start), end=float(max(start, end)), label=stage, strength=strength)
 
 
-def _line(graft: _Graft, measured: Sequence[Measured]) -> Series:
+def _line(graft: StoryGraft, measured: Sequence[Measured]) -> Series:
     rows = [
         (float(step), *estimates[graft.slot])
         for step, _, estimates in measured

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from accredit.charts import Axis, Band, Chart, Series, isolated
+from accredit.charts import Axis, Band, Chart, Series, StoryGraft, isolated, stage_band
 from accredit.growth.hosts import Players
 from accredit.growth.stage import Stage
 from accredit.report.page import Group, Item, Section
@@ -36,17 +34,6 @@ def growth(record: RunRecord) -> Section:
         else "No episode has been recorded yet."
     )
     return Section(title="Grafts over time", paragraphs=(said,), items=tuple(items))
-
-
-@dataclass(kw_only=True)
-class _Graft:
-    """One graft in its slot, from its insertion to its end."""
-
-    name: str
-    slot: str
-    begin: int
-    end: int
-    bands: list[Band] = field(default_factory=list)
 
 
 def _told(story: Story) -> list[Item]:
@@ -90,10 +77,10 @@ def _told(story: Story) -> list[Item]:
     return items
 
 
-def _grafts(story: Story, last: int) -> list[_Graft]:
+def _grafts(story: Story, last: int) -> list[StoryGraft]:
     """Every graft of an episode with its stages."""
-    grafts: list[_Graft] = []
-    open_grafts: dict[str, tuple[_Graft, str, int]] = {}
+    grafts: list[StoryGraft] = []
+    open_grafts: dict[str, tuple[StoryGraft, str, int]] = {}
     for event in story.stages:
         at = event.origin.step or 0
         graft, stage, since = open_grafts.pop(event.slot, (None, "", 0))
@@ -102,29 +89,23 @@ def _grafts(story: Story, last: int) -> list[_Graft]:
             number = 2
             while any(other.name == name for other in grafts):
                 name, number = f"{first}, no. {number}", number + 1
-            graft = _Graft(name=name, slot=event.slot, begin=at, end=last)
+            graft = StoryGraft(name=name, slot=event.slot, begin=at, end=last)
             grafts.append(graft)
         else:
-            graft.bands.append(_band(graft, stage, since, at))
+            graft.bands.append(stage_band(graft, stage, since, at))
         graft.end = at
         if event.target != Stage.EMPTY.name.lower():
             open_grafts[event.slot] = (graft, event.target, at)
             graft.end = last
     for graft, stage, since in open_grafts.values():
-        graft.bands.append(_band(graft, stage, since, last))
+        graft.bands.append(stage_band(graft, stage, since, last))
     return grafts
-
-
-def _band(graft: _Graft, stage: str, start: int, end: int) -> Band:
-    names = [each.name.lower() for each in Stage]
-    strength = names.index(stage) / (len(names) - 1) if stage in names else 0.5
-    return Band(lane=graft.name, start=float(start), end=float(max(start, end)), label=stage, strength=strength)
 
 
 def _contributions_over_time(
     title: str,
     measured: list[ContributionsEstimated],
-    grafts: list[_Graft],
+    grafts: list[StoryGraft],
     last: int,
     *,
     note: str,
@@ -152,7 +133,7 @@ def _contributions_over_time(
     )
 
 
-def _line(graft: _Graft, steps: tuple[int, ...], by_step: dict[int | None, ContributionsEstimated]) -> Series:
+def _line(graft: StoryGraft, steps: tuple[int, ...], by_step: dict[int | None, ContributionsEstimated]) -> Series:
     points: list[tuple[float | None, float | None, float | None]] = []
     for step in steps:
         event = by_step.get(step)
