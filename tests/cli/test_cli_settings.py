@@ -1,13 +1,18 @@
 """`--set NAME=VALUE`: any field by its dotted name."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
+from accredit.cli import work
+from accredit.cli.commands import Grow
 from accredit.cli.settings import quick, with_settings
-from accredit.errors import AccreditError, InvalidArgument, StateMismatch, UnknownName
+from accredit.errors import AccreditError, InvalidArgument, RunFolderError, StateMismatch, UnknownName
 from accredit.growth.blend import BlendSchedule
+from accredit.training.comparison import Comparison
 from accredit.training.config import TrainConfig
+from accredit.training.task import find_task
 
 
 def test_settings_reach_fields_of_every_depth_and_type():
@@ -55,3 +60,19 @@ def test_quick_is_small_in_everything_that_costs_time():
     assert small.evaluation.hosts < whole.evaluation.hosts
     assert small.seed == 9
     assert small.ppo == whole.ppo
+
+
+@pytest.mark.parametrize(("name", "updates"), [("text", 80), ("digits", 40)])
+def test_grow_begins_with_what_the_task_says(name: str, updates: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """[R37] Training is stopped before it begins; what counts is the configuration that it was given."""
+    given: list[TrainConfig] = []
+
+    def train(config: TrainConfig, folder: Path, **others: object) -> Comparison:
+        given.append(config)
+        raise RunFolderError(f"`--out` is {folder}, wanted no run in this test ({len(others)} more); see the test.")
+
+    monkeypatch.setattr(work, "train", train)
+    with pytest.raises(RunFolderError):
+        work.grow(Grow(task=name, seed=3, out=tmp_path / "run"))
+    assert given == [find_task(name).run_config(seed=3)]
+    assert given[0].updates == updates

@@ -459,6 +459,26 @@ def test_a_stack_takes_only_hosts_of_its_own_architecture():
         stacked(1).reset(0, GrowingNetwork([Slot("input", 8), nn.Linear(8, 3)]))
 
 
+def test_a_graft_that_waits_keeps_its_moments_while_those_of_other_hosts_move():
+    """[R34] Both hosts train a graft at the input; then that of the second stands at alpha = 0 and does not learn."""
+    hosts = stacked(2)
+    for row in range(2):
+        hosts.reset(row, build(row))
+        hosts.graft(row, 0, 1, seed=row)
+    stages, alphas = stages_of(2, input=(TRAINING, 0.0))
+    hosts.set_stages(stages, alphas)
+    train(hosts, range(3))
+    stages[1, 0] = BLENDING
+    hosts.set_stages(stages, alphas)
+    columns, state = hosts.layout.slot_columns[0], (hosts.weights, hosts.momentum, hosts.square)
+    before = [tensor[:, columns].clone() for tensor in state]
+    train(hosts, range(3, 5))
+    for tensor, old in zip((hosts.weights, hosts.momentum, hosts.square), before, strict=True):
+        assert torch.equal(tensor[1, columns], old[1])
+        assert not torch.equal(tensor[0, columns], old[0])
+    assert hosts.steps[:, 1].tolist() == [5.0, 3.0]
+
+
 def test_the_flat_form_has_each_weight_once():
     """[R37] Columns of host and slots, counted by hand: 54 + 42 + 21 and 2 D R + R + 2 D with R = 16."""
     layout = StackLayout(build(0), VECTOR_CATALOGUE)
