@@ -25,13 +25,14 @@ from growth_toys import (
 from torch import nn
 
 from accredit.errors import InvalidArgument
-from accredit.growth.catalogue import VECTOR_CATALOGUE
+from accredit.growth.catalogue import VECTOR_CATALOGUE, VectorKind
 from accredit.growth.hosts import Hosts, Players
 from accredit.growth.looped import LoopedHosts
 from accredit.growth.network import GrowingNetwork
 from accredit.growth.slot import Slot
-from accredit.growth.stack_layout import SlotWeights, StackLayout
-from accredit.growth.stacked import StackedHosts, _with_graft
+from accredit.growth.stack_grafts import graft_rows, with_grafts
+from accredit.growth.stack_layout import StackLayout
+from accredit.growth.stacked import StackedHosts
 from accredit.growth.stage import Stage
 from accredit.training.task import DIGITS
 
@@ -284,16 +285,19 @@ def test_grafting_leaves_evaluations_bit_equal_also_of_odd_inputs(make: Maker):
 def test_the_stacked_pass_skips_rows_at_alpha_zero_bit_for_bit():
     """[R34] Skipped, not multiplied by 0."""
     hidden = torch.tensor([-0.0, torch.inf, -torch.inf, torch.nan]).view(1, 1, 4).repeat(2, 1, 1)
-    ones = SlotWeights(
-        inner=torch.ones(2, 4, 1),
-        bias=torch.ones(2, 1),
-        outer=torch.ones(2, 1, 4),
-        scale=torch.ones(2, 4),
-        offset=torch.ones(2, 4),
-    )
-    after = _with_graft(hidden, ones, torch.tensor([0.0, 1.0]), torch.zeros(2))
-    assert same_bits(after[0], hidden[0])
-    assert not same_bits(after[1], hidden[1])
+    kind = VectorKind(name="all", width=1, has_bias=True, has_scale=True, has_offset=True)
+    for chosen in (kind, VECTOR_CATALOGUE[0], VECTOR_CATALOGUE[3]):
+        place = StackLayout(GrowingNetwork([Slot("s", 4), nn.Linear(4, 2)]), (chosen,)).places[0]
+        rows = graft_rows(
+            place,
+            kinds=np.zeros(2, dtype=np.int64),
+            floor=torch.zeros(2),
+            hosts=np.arange(2),
+            alphas=np.array([0.0, 1.0]),
+        )
+        after = with_grafts(hidden, *rows.weights(torch.ones(2, place.columns.stop)), rows)
+        assert same_bits(after[0], hidden[0])
+        assert not same_bits(after[1], hidden[1])
 
 
 @both
@@ -470,7 +474,7 @@ def test_a_graft_that_waits_keeps_its_moments_while_those_of_other_hosts_move():
     train(hosts, range(3))
     stages[1, 0] = BLENDING
     hosts.set_stages(stages, alphas)
-    columns, state = hosts.layout.slot_columns[0], (hosts.weights, hosts.momentum, hosts.square)
+    columns, state = hosts.layout.places[0].columns, (hosts.weights, hosts.momentum, hosts.square)
     before = [tensor[:, columns].clone() for tensor in state]
     train(hosts, range(3, 5))
     for tensor, old in zip((hosts.weights, hosts.momentum, hosts.square), before, strict=True):
@@ -482,11 +486,11 @@ def test_a_graft_that_waits_keeps_its_moments_while_those_of_other_hosts_move():
 def test_the_flat_form_has_each_weight_once():
     """[R37] Columns of host and slots, counted by hand: 54 + 42 + 21 and 2 D R + R + 2 D with R = 16."""
     layout = StackLayout(build(0), VECTOR_CATALOGUE)
-    ends = [(columns.start, columns.stop) for columns in layout.slot_columns]
+    ends = [(place.columns.start, place.columns.stop) for place in layout.places]
     assert ends == [(117, 405), (405, 625), (625, 845)]
-    flat = torch.arange(float(sum(layout.sizes_of_pieces))).unsqueeze(0)
-    tensors, slots = layout.unpack(flat)
-    parts = tensors + [t for s in slots for t in (s.inner, s.bias, s.outer, s.scale, s.offset)]
+    flat = torch.arange(float(layout.num_columns)).unsqueeze(0)
+    slots = [layout.unpack_slot(flat, slot) for slot in range(3)]
+    parts = layout.host_tensors(flat) + [t for s in slots for t in (s.inner, s.bias, s.outer, s.scale, s.offset)]
     assert torch.equal(torch.cat([part.flatten() for part in parts]), flat[0])
 
 

@@ -13,7 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from accredit.errors import InvalidArgument
@@ -37,6 +39,33 @@ class SlotWeights:
     """a, [rows, D]."""
     offset: Tensor
     """c, [rows, D]."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SlotPlace:
+    """Where a slot stands in the network and in the flat form, and which terms the kinds of the catalogue have."""
+
+    axis: int
+    """Of the features in the hidden tensor of one host, [B, ...]."""
+    shapes: tuple[tuple[int, ...], ...]
+    """Of V, b, U, a, c."""
+    columns: slice
+    """Of the flat form."""
+    terms: NDArray[np.bool_]
+    """Whether a kind has an inner layer, a, c, [kinds + 1, 3]; the last row is no graft."""
+
+    @property
+    def features(self) -> int:
+        """D."""
+        return self.shapes[-1][0]
+
+    def views(self, slot: Tensor) -> SlotWeights:
+        """Return views of the flat weights of the slot, [rows, Q]."""
+        pieces = torch.split(slot, [_size(shape) for shape in self.shapes], dim=1)
+        inner, bias, outer, scale, offset = (
+            piece.view(len(slot), *shape) for piece, shape in zip(pieces, self.shapes, strict=True)
+        )
+        return SlotWeights(inner=inner, bias=bias, outer=outer, scale=scale, offset=offset)
 
 
 class StackLayout:
@@ -91,21 +120,10 @@ class StackLayout:
         sizes = torch.tensor([_size(shape) for shape in self.host_shapes])
         return torch.repeat_interleave(torch.tensor(learned).float(), sizes)
 
-    def slot_shapes(self, slot: int) -> tuple[tuple[int, ...], ...]:
-        """Shapes of V, b, U, a, c of one slot."""
-        features, width = self.features[slot], self.width
-        return ((features, width), (width,), (width, features), (features,), (features,))
-
     @cached_property
-    def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """All shapes in the order of the columns: the host, then slot after slot."""
-        slots = (self.slot_shapes(slot) for slot in range(self.num_slots))
-        return self.host_shapes + tuple(shape for shapes in slots for shape in shapes)
-
-    @cached_property
-    def sizes_of_pieces(self) -> list[int]:
-        """Columns of each of `shapes`."""
-        return [_size(shape) for shape in self.shapes]
+    def num_columns(self) -> int:
+        """P."""
+        return self.places[-1].columns.stop if self.places else len(self.host_learnable)
 
     @torch.no_grad()
     def widest(self, inputs: Tensor) -> int:
@@ -119,42 +137,35 @@ class StackLayout:
             self._widest[shape] = max(sizes)
         return self._widest[shape]
 
-    def unpack(self, flat: Tensor) -> tuple[list[Tensor], list[SlotWeights]]:
-        """Split [rows, P] into the host's tensors and each slot's weights, as views with one common gradient.
-
-        Args:
-            flat: [rows, P].
-
-        Returns:
-            The host's parameters with a leading axis of rows, and one `SlotWeights` per slot.
-        """
-        rows = flat.shape[0]
-        pieces = [
-            piece.view(rows, *shape)
-            for piece, shape in zip(torch.split(flat, self.sizes_of_pieces, dim=1), self.shapes, strict=True)
+    def host_tensors(self, flat: Tensor) -> list[Tensor]:
+        """Return the parameters of hosts [rows, P] as views, [rows, ...] each."""
+        return [
+            flat[:, where].view(len(flat), *shape)
+            for where, shape in zip(self.host_columns, self.host_shapes, strict=True)
         ]
-        count = len(self.host_shapes)
-        slots = [
-            SlotWeights(inner=p[0], bias=p[1], outer=p[2], scale=p[3], offset=p[4])
-            for p in (pieces[at : at + 5] for at in range(count, len(pieces), 5))
-        ]
-        return pieces[:count], slots
 
     @cached_property
-    def slot_columns(self) -> tuple[slice, ...]:
-        """Where the weights of each slot stand among the columns."""
-        sizes = [sum(map(_size, self.slot_shapes(slot))) for slot in range(self.num_slots)]
-        ends = list(itertools.accumulate(sizes, initial=sum(map(_size, self.host_shapes))))
+    def host_columns(self) -> tuple[slice, ...]:
+        """Where each of `host_shapes` stands among the columns."""
+        ends = list(itertools.accumulate(map(_size, self.host_shapes), initial=0))
         return tuple(slice(begin, end) for begin, end in itertools.pairwise(ends))
 
+    @cached_property
+    def places(self) -> tuple[SlotPlace, ...]:
+        """One per slot."""
+        kinds = [(kind.width > 0, kind.has_scale or kind.has_fixed_scale, kind.has_offset) for kind in self.catalogue]
+        terms, places, begin = np.array([*kinds, (False, False, False)]), [], len(self.host_learnable)
+        for axis, features in zip(self.axes, self.features, strict=True):
+            shapes = _slot_shapes(features, self.width)
+            end = begin + sum(map(_size, shapes))
+            places.append(SlotPlace(axis=axis, shapes=shapes, columns=slice(begin, end), terms=terms))
+            begin = end
+        return tuple(places)
+
     def unpack_slot(self, flat: Tensor, slot: int) -> SlotWeights:
-        """Return the weights of one slot as views of [rows, P], which costs a fraction of `unpack`."""
-        shapes = self.slot_shapes(slot)
-        pieces = torch.split(flat[:, self.slot_columns[slot]], [_size(shape) for shape in shapes], dim=1)
-        inner, bias, outer, scale, offset = (
-            piece.view(len(flat), *shape) for piece, shape in zip(pieces, shapes, strict=True)
-        )
-        return SlotWeights(inner=inner, bias=bias, outer=outer, scale=scale, offset=offset)
+        """Return the weights of one slot as views of [rows, P]."""
+        place = self.places[slot]
+        return place.views(flat[:, place.columns])
 
     def write_host(self, row: Tensor, network: GrowingNetwork) -> None:
         """Copy the layers of `network` into one flat row [1, P] in place.
@@ -189,7 +200,7 @@ class StackLayout:
                 f"`network` has layers {', '.join(signature)}, wanted {', '.join(self._signature)}; "
                 "hosts that are stacked must share one architecture."
             )
-        tensors, _ = self.unpack(row)
+        tensors = self.host_tensors(row)
         for form, layer, mine in zip(self.forms, network.layers, self.by_layer(tensors), strict=True):
             if form is not None:
                 yield form, layer, mine
@@ -247,6 +258,11 @@ def _signature(network: GrowingNetwork) -> tuple[str, ...]:
         else f"{type(layer).__name__}{[tuple(parameter.shape) for parameter in layer.parameters()]}"
         for layer in network.layers
     )
+
+
+def _slot_shapes(features: int, width: int) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of V, b, U, a, c."""
+    return ((features, width), (width,), (width, features), (features,), (features,))
 
 
 def _size(shape: Sequence[int]) -> int:

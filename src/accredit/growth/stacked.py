@@ -14,12 +14,13 @@ from torch import Tensor
 
 from accredit.errors import InvalidArgument
 from accredit.growth.catalogue import Activation, VectorKind
-from accredit.growth.coalition_pass import branches_of, run_branches
+from accredit.growth.coalition_pass import branches_of, branches_of_one, run_branches
 from accredit.growth.hosts import HostEvaluation, Players
 from accredit.growth.metric import LogLoss, Metric, Score
 from accredit.growth.network import GrowingNetwork
 from accredit.growth.stack_layout import SlotWeights, StackLayout, read_graft, write_graft
 from accredit.growth.stage import Stage
+from accredit.growth.training_pass import TrainingPass
 
 STATE_TENSORS = ("weights", "learnable", "floor", "momentum", "square", "steps")
 EMPTY = -1
@@ -54,7 +55,7 @@ class StackedHosts:
         self.layout = StackLayout(template, catalogue)
         self.learning_rate = learning_rate
         self.metric: Metric = metric or LogLoss()
-        columns, slots = sum(self.layout.sizes_of_pieces), self.layout.num_slots
+        columns, slots = self.layout.num_columns, self.layout.num_slots
         self.weights = torch.zeros(num_hosts, columns)
         self.learnable = torch.zeros(num_hosts, columns)
         self.floor = torch.zeros(num_hosts, slots)  # what the inner activation is bounded by: 0 is relu, -inf identity
@@ -65,6 +66,7 @@ class StackedHosts:
         self.stages = np.zeros((num_hosts, slots), dtype=np.int64)
         self.alphas = np.zeros((num_hosts, slots))
         self._remembered: tuple[Tensor, ...] = ()
+        self._training_pass: TrainingPass | None = None  # until a graft moves
 
     @property
     def num_hosts(self) -> int:
@@ -89,19 +91,22 @@ class StackedHosts:
         write_graft(module, self._slot(self.weights, row, slot), self._slot(self.learnable, row, slot))
         self.floor[row, slot] = 0.0 if chosen.activation == Activation.RELU else -torch.inf
         self.kinds[row, slot] = kind
+        self._training_pass = None
 
     def prune(self, row: int, slot: int) -> None:
         """Remove the graft of a slot with its optimizer state."""
         for flat in (self.weights, self.learnable, self.momentum, self.square):
-            flat[row, self.layout.slot_columns[slot]] = 0.0
+            flat[row, self.layout.places[slot].columns] = 0.0
         self.steps[row, 1 + slot] = 0.0
         self.floor[row, slot] = 0.0
         self.kinds[row, slot] = EMPTY
+        self._training_pass = None
 
     def set_stages(self, stages: NDArray[np.int64], alphas: NDArray[np.float64]) -> None:
         """Take over stage and blend weight of every slot, [E, S] each."""
         self.stages = stages.copy()
         self.alphas = alphas.copy()
+        self._training_pass = None
 
     def train(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Train every host on its own minibatch by one step of Adam.
@@ -117,27 +122,13 @@ class StackedHosts:
             [E], mean log-loss of each host before the update, in nats.
         """
         training = self.stages == Stage.TRAINING
-        shadowed = np.flatnonzero(training.any(axis=1))
-        alphas = torch.from_numpy(self.alphas).float()
-        rows, floor = self.weights.detach(), self.floor
-        if len(shadowed):
-            chosen = torch.from_numpy(shadowed)
-            learns = torch.from_numpy(training)[chosen]
-            rows, floor = torch.cat([rows, rows[chosen]]), torch.cat([floor, floor[chosen]])
-            alphas = torch.cat([alphas, torch.where(learns, 1.0, alphas[chosen])])
-            inputs, labels = torch.cat([inputs, inputs[chosen]]), torch.cat([labels, labels[chosen]])
-        rows = rows.requires_grad_()
-        logits = self._forward(rows, floor, alphas, inputs)
-        losses = self.metric.loss(logits, labels).mean(1)
-        (gradients,) = torch.autograd.grad(losses.sum(), rows)
-        gradient = gradients[: self.num_hosts]
-        for slot in np.flatnonzero(training.any(axis=0)).tolist():
-            # a shadow row teaches its grafts in training, and nothing else
-            columns, at = self.layout.slot_columns[slot], np.flatnonzero(training[shadowed, slot])
-            shadows = gradients[self.num_hosts + torch.from_numpy(at), columns]
-            gradient[:, columns].index_add_(0, torch.from_numpy(shadowed[at]), shadows)
+        if self._training_pass is None:
+            self._training_pass = TrainingPass(
+                self.layout, training=training, kinds=self.kinds, floor=self.floor, alphas=self.alphas
+            )
+        losses, gradient = self._training_pass.gradient(self.weights, inputs, labels, self.metric)
         self._adam(gradient.mul_(self.learnable), training)
-        return losses[: self.num_hosts].detach()
+        return losses
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[int], inputs: Tensor, labels: Tensor, *, players: Players) -> HostEvaluation:
@@ -157,8 +148,8 @@ class StackedHosts:
         }[players]
         slots = tuple(np.flatnonzero(switched.any(axis=0)).tolist())
         on = np.where(switched & (players == Players.CANDIDATES), 1.0, alphas)
-        grafts = (torch.from_numpy(on).float(), self.floor[list(rows)])
-        branches, weights = branches_of(alphas, switched), self.weights[list(rows)]
+        branches, chosen = branches_of(alphas, switched, on=on), torch.tensor(rows)
+        weights, grafts = self.weights.index_select(0, chosen), (self.kinds[rows], self.floor[chosen])
         per_pass = max(1, LARGEST_PASS // max(1, len(branches.forks[-1].hosts) * self.layout.widest(inputs)))
         scores = []
         for x, y in zip(torch.split(inputs, per_pass), torch.split(labels, per_pass), strict=True):
@@ -192,13 +183,13 @@ class StackedHosts:
         plays = {Players.NOBODY: np.zeros_like(training), Players.LIVE: alphas > 0, Players.CANDIDATES: training}[
             players
         ]
-        on = torch.from_numpy(np.where(plays & (players == Players.CANDIDATES), 1.0, alphas)).float()
-        weights = torch.where(torch.from_numpy(plays) & ~masks, 0.0, on)
+        on = np.where(plays & (players == Players.CANDIDATES), 1.0, alphas)
+        weights, grafts = self.weights[[row]], (self.kinds[[row]], self.floor[[row]])
         per_pass, scores = max(1, LARGEST_PASS // max(1, len(inputs) * self.layout.widest(inputs))), []
-        for part in torch.split(weights, per_pass):
-            flat, floor = self.weights[[row]].expand(len(part), -1), self.floor[[row]].expand(len(part), -1)
-            outputs = self._forward(flat, floor, part, inputs.expand(len(part), *inputs.shape))
-            scores.append(self.metric.score(outputs, labels))
+        for part in np.split(masks.numpy(), range(per_pass, len(masks), per_pass)):
+            branches = branches_of_one(np.where(plays & ~part, 0.0, on))
+            outputs = run_branches(self.layout, weights, inputs.unsqueeze(0), grafts=grafts, branches=branches)
+            scores.append(self.metric.score(outputs[branches.of_coalition[0]], labels))
         return Score(
             log_loss=torch.cat([score.log_loss for score in scores]),
             is_correct=torch.cat([score.is_correct for score in scores]),
@@ -270,71 +261,29 @@ class StackedHosts:
     def _slot(self, flat: Tensor, row: int, slot: int) -> SlotWeights:
         return self.layout.unpack_slot(flat[row : row + 1], slot)
 
-    def _forward(self, flat: Tensor, floor: Tensor, alphas: Tensor, inputs: Tensor) -> Tensor:
-        """Return outputs [N, B, ...] of `flat` [N, P] on `inputs` [N, B, ...] with grafts at `alphas` [N, S]."""
-        tensors, slots = self.layout.unpack(flat)
-        hidden, index = inputs, 0
-        for form, mine in zip(self.layout.forms, self.layout.by_layer(tensors), strict=True):
-            if form is not None:
-                hidden = form.forward(mine, hidden)
-                continue
-            alpha = alphas[:, index]
-            if bool((alpha > 0).any()):
-                hidden = _with_graft(hidden, slots[index], alpha, floor[:, index], axis=self.layout.axes[index])
-            index += 1
-        return hidden
-
     def _adam(self, gradient: Tensor, training: NDArray[np.bool_]) -> None:
         """Adam with a step count per host and per graft, so that a young graft has the bias correction of its own age.
 
         A graft that is neither in training nor live has no gradient; its moments and its age wait.
         """
         moves = (self.kinds != EMPTY) & (training | (self.alphas > 0))
-        self._move(0, slice(0, len(self.layout.host_learnable)), gradient, None)
+        self._move(0, slice(0, len(self.layout.host_learnable)), gradient, torch.ones(self.num_hosts, 1))
         for slot in np.flatnonzero(moves.any(axis=0)).tolist():
-            rows = None if moves[:, slot].all() else torch.from_numpy(moves[:, slot])
-            self._move(1 + slot, self.layout.slot_columns[slot], gradient, rows)
+            active = torch.from_numpy(moves[:, slot]).float().unsqueeze(1)
+            self._move(1 + slot, self.layout.places[slot].columns, gradient, active)
 
-    def _move(self, group: int, columns: slice, gradient: Tensor, active: Tensor | None) -> None:
-        """Move what stands in some columns, in place, in the rows where `active` [E] says so; None: in all."""
+    def _move(self, group: int, columns: slice, gradient: Tensor, active: Tensor) -> None:
+        """Move what stands in some columns, in place, in the rows where `active` [E, 1] is 1; at 0 all waits."""
         steps, weights = self.steps[:, group : group + 1], self.weights[:, columns]
         momentum, square, slope = self.momentum[:, columns], self.square[:, columns], gradient[:, columns]
-        if active is None:
-            steps += 1.0
-            torch.lerp(slope, momentum, BETA_1, out=momentum)
-            square.mul_(BETA_2).add_((slope * slope).mul_(1 - BETA_2))
-            rate = self.learning_rate / (1 - BETA_1**steps)
-        else:
-            mask = active.unsqueeze(1)
-            steps += mask
-            momentum.copy_(torch.where(mask, torch.lerp(slope, momentum, BETA_1), momentum))
-            square.copy_(torch.where(mask, square * BETA_2 + slope * slope * (1 - BETA_2), square))
-            rate = torch.where(mask, self.learning_rate / (1 - BETA_1 ** steps.clamp(min=1.0)), 0.0)
-        correction = (1 - BETA_2 ** steps.clamp(min=1.0)).sqrt()
-        weights.sub_((rate * momentum).div_(square.sqrt().div_(correction).add_(EPSILON)))
-
-
-def _with_graft(hidden: Tensor, slot: SlotWeights, alpha: Tensor, floor: Tensor, *, axis: int = -1) -> Tensor:
-    """Return h + alpha f(h) for rows with alpha > 0 and h itself for the others, [N, B, ...].
-
-    Args:
-        hidden: [N, B, ...] with D features along `axis`.
-        slot: the padded grafts.
-        alpha: [N].
-        floor: what the inner activation is bounded by, [N].
-        axis: of the features in the hidden tensor of one host, [B, ...].
-    """
-    if axis != -1 and axis != hidden.dim() - 2:
-        at = axis if axis < 0 else axis + 1
-        return _with_graft(hidden.movedim(at, -1), slot, alpha, floor).movedim(-1, at)
-    flat = hidden.flatten(1, -2)
-    inside = torch.baddbmm(slot.bias.unsqueeze(1), flat, slot.inner)
-    bound = floor.view(-1, 1, 1)
-    inside = torch.where(inside <= bound, bound, inside)
-    change = torch.baddbmm(slot.offset.unsqueeze(1), inside, slot.outer) + flat * slot.scale.unsqueeze(1)
-    weight = alpha.view(-1, 1, 1)
-    after = flat + weight * change
-    return (after if bool((alpha > 0).all()) else torch.where(weight > 0, after, flat)).view(hidden.shape)
+        steps += active
+        age = steps.clamp(min=1.0)
+        momentum.lerp_(slope, (1 - BETA_1) * active)
+        square.lerp_(slope * slope, (1 - BETA_2) * active)
+        # both bias corrections in one number a row: w - rate m / (sqrt(v) + epsilon')
+        correction = (1 - BETA_2**age).sqrt_()
+        rate = self.learning_rate * active * correction / (1 - BETA_1**age)
+        weights.addcmul_(momentum / square.sqrt().add_(EPSILON * correction), -rate)
 
 
 def _tensor(state: Mapping[str, object], name: str, shape: tuple[int, ...]) -> Tensor:

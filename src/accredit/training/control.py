@@ -33,7 +33,12 @@ def train_interval(hosts: Hosts, examples: Examples, indices: Tensor) -> None:
     """Train every host on its minibatches of one step, indices [E, minibatches, batch_size]."""
     for at in range(indices.shape[1]):
         chosen = indices[:, at]
-        hosts.train(examples.inputs[chosen], examples.labels[chosen])
+        # several times as fast as indexing by `chosen`
+        inputs, labels = (
+            each.index_select(0, chosen.flatten()).view(*chosen.shape, *each.shape[1:])
+            for each in (examples.inputs, examples.labels)
+        )
+        hosts.train(inputs, labels)
 
 
 class Controls:
