@@ -308,6 +308,14 @@ def test_an_evaluation_in_small_passes_equals_one_in_a_large_pass(monkeypatch: p
     assert torch.equal(whole.is_correct, pieces.is_correct)
 
 
+def test_of_classes_that_are_level_the_first_is_the_answer():
+    """[R7] A head that starts at zero is no perfect classifier: it answers the first class."""
+    level = LogLoss().score(torch.zeros(2, 4, TOKENS), torch.tensor([0, 0, 1, 2]))
+    assert level.is_correct.tolist() == [[1.0, 1.0, 0.0, 0.0]] * 2
+    sequences = LogLoss().score(torch.zeros(2, 2, 4, TOKENS), torch.tensor([[0, 0, 1, 2], [1, 1, 1, 1]]))
+    assert sequences.is_correct.tolist() == [[0.5, 0.0]] * 2
+
+
 def test_the_value_of_a_sequence_is_the_mean_over_its_positions():
     """[R7] Against cross_entropy, and counted by hand; for training and for evaluation alike."""
     generator = torch.Generator().manual_seed(0)

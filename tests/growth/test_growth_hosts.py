@@ -28,6 +28,7 @@ from accredit.errors import InvalidArgument
 from accredit.growth.catalogue import VECTOR_CATALOGUE, VectorKind
 from accredit.growth.hosts import Hosts, Players
 from accredit.growth.looped import LoopedHosts
+from accredit.growth.metric import Score
 from accredit.growth.network import GrowingNetwork
 from accredit.growth.slot import Slot
 from accredit.growth.stack_grafts import graft_rows, with_grafts
@@ -169,6 +170,47 @@ def test_candidates_stand_at_full_weight_and_all_off_is_the_live_network(make: M
     with torch.no_grad():
         wanted = F.cross_entropy(network(inputs), labels, reduction="none")
     assert torch.allclose(outcome.log_loss[2, 1], wanted, atol=1e-5)
+
+
+def test_what_is_known_of_the_live_networks_is_not_computed_again():
+    """[R4] All on of the live game, none of the candidates; every other coalition is as it was without."""
+    hosts, (inputs, labels) = grown(stacked), examples(40, seed=9)
+    stages, alphas = stages_of(E, input=(TRAINING, 0.0), hidden1=(BLENDING, 0.5))
+    stages[1, 2], alphas[1, 2] = COMMITTED, 1.0  # two live grafts
+    stages[2, 1], alphas[2, 1] = TRAINING, 0.0  # two candidates and no live graft
+    hosts.graft(2, 1, KIND["bottleneck"], seed=1)
+    hosts.set_stages(stages, alphas)
+    told = Score(log_loss=torch.full((E, 40), 77.0), is_correct=torch.full((E, 40), 0.5))
+    own = {Players.LIVE: ((), (1,), (1, 2)), Players.CANDIDATES: ((0, 1), (0,), (0,))}
+    for players, is_known_at in ((Players.LIVE, -1), (Players.CANDIDATES, 0)):
+        plain = hosts.evaluate([2, 0, 1], inputs, labels, players=players)
+        known = hosts.evaluate([2, 0, 1], inputs, labels, players=players, live=told)
+        for row, mine in enumerate(own[players]):
+            bits = sum(1 << plain.slots.index(slot) for slot in mine)
+            for coalition in range(1 << len(plain.slots)):
+                is_told = bool(mine) and coalition & bits == (bits if is_known_at else 0)
+                for one, other, value in (
+                    (plain.log_loss, known.log_loss, 77.0),
+                    (plain.is_correct, known.is_correct, 0.5),
+                ):
+                    wanted = torch.full((40,), value) if is_told else one[row, coalition]
+                    assert torch.allclose(other[row, coalition], wanted, atol=1e-6), (players, row, coalition)
+
+
+@both
+def test_rows_of_two_games_in_one_pass_are_as_in_two(make: Maker):
+    """[R4] A row may be named twice; a slot that only the other game varies makes no difference."""
+    hosts, (inputs, labels) = grown(make), examples(40, seed=9)
+    stages, alphas = stages_of(E, input=(TRAINING, 0.0), hidden1=(BLENDING, 0.5))
+    stages[1, 2], alphas[1, 2] = COMMITTED, 1.0
+    hosts.set_stages(stages, alphas)
+    both_games = hosts.evaluate([0, 1, 1], inputs, labels, players=[Players.LIVE, Players.LIVE, Players.CANDIDATES])
+    assert both_games.slots == (0, 1, 2)
+    live = hosts.evaluate([0, 1], inputs, labels, players=Players.LIVE)
+    candidates = hosts.evaluate([1], inputs, labels, players=Players.CANDIDATES)
+    for coalition in range(8):
+        assert torch.allclose(both_games.log_loss[:2, coalition], live.log_loss[:, coalition >> 1], atol=1e-6)
+        assert torch.allclose(both_games.log_loss[2, coalition], candidates.log_loss[0, coalition & 1], atol=1e-6)
 
 
 @both

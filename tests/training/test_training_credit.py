@@ -52,8 +52,8 @@ def evaluation() -> HostEvaluation:
 class Recorded:
     """Two hosts whose values were written down; every way of asking reads from the same table."""
 
-    def evaluate(self, rows, inputs, labels, *, players):
-        del inputs, labels, players
+    def evaluate(self, rows, inputs, labels, *, players, live=None):
+        del inputs, labels, players, live
         told = evaluation()
         chosen = list(rows)
         return HostEvaluation(slots=(0, 2), log_loss=told.log_loss[chosen], is_correct=told.is_correct[chosen])
@@ -424,9 +424,9 @@ def measured_examples(config: AttributionConfig) -> list[tuple[str, int, int]]:
     env.reset(seed=0)
     measure, seen = env.episodes.creditor.measure, []
 
-    def watched(hosts, rows, examples, *, players, plays, origins):
-        seen.append((players.value, origins[0].step, len(examples)))
-        return measure(hosts, rows, examples, players=players, plays=plays, origins=origins)
+    def watched(hosts, rows, examples, *, players, plays, origins, live):
+        seen.extend((game.value, origin.step, len(examples)) for game, origin in zip(players, origins, strict=True))
+        return measure(hosts, rows, examples, players=players, plays=plays, origins=origins, live=live)
 
     env.episodes.creditor.measure = watched
     table = env.episodes.actions

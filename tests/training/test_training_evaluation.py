@@ -33,8 +33,8 @@ def test_a_host_with_many_grafts_is_credited_within_the_budget(
     asked: list[int] = []
     all_coalitions, some = StackedHosts.evaluate, StackedHosts.evaluate_coalitions
 
-    def evaluate(hosts, rows, inputs, labels, *, players):
-        outcome = all_coalitions(hosts, rows, inputs, labels, players=players)
+    def evaluate(hosts, rows, inputs, labels, *, players, live=None):
+        outcome = all_coalitions(hosts, rows, inputs, labels, players=players, live=live)
         if inputs is FIVE.splits.test.inputs and players is not Players.NOBODY:
             asked.append(outcome.log_loss.shape[1])
         return outcome

@@ -29,6 +29,15 @@ class Players(enum.Enum):
     """Grafts in training; on means alpha = 1, so that all off is the live network."""
 
 
+Games = Players | Sequence[Players]
+"""One game for all rows of hosts, or one for each: a row may be named twice and play two games."""
+
+
+def games_of(players: Games, rows: int) -> tuple[Players, ...]:
+    """Return the game of each of so many rows."""
+    return (players,) * rows if isinstance(players, Players) else tuple(players)
+
+
 @dataclass(frozen=True, kw_only=True)
 class HostEvaluation:
     """Per-example values of some hosts under coalitions of players.
@@ -73,8 +82,13 @@ class Hosts(Protocol):
         """Train every host on its own minibatch [E, B, D], [E, B]; return the losses before the update, [E]."""
         ...
 
-    def evaluate(self, rows: Sequence[int], inputs: Tensor, labels: Tensor, *, players: Players) -> HostEvaluation:
-        """Evaluate `rows` on shared examples [B, D], [B], under all coalitions of `players`."""
+    def evaluate(
+        self, rows: Sequence[int], inputs: Tensor, labels: Tensor, *, players: Games, live: Score | None = None
+    ) -> HostEvaluation:
+        """Evaluate `rows` on shared examples [B, D], [B], under all coalitions of the `players` of each.
+
+        What the live networks give on these examples, [R, B], need not be computed again where it is known.
+        """
         ...
 
     def evaluate_coalitions(

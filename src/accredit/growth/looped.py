@@ -15,7 +15,7 @@ from torch import Tensor, optim
 
 from accredit.errors import InvalidArgument
 from accredit.growth.catalogue import Kind
-from accredit.growth.hosts import HostEvaluation, Players
+from accredit.growth.hosts import Games, HostEvaluation, Players, games_of
 from accredit.growth.metric import LogLoss, Metric, Score
 from accredit.growth.network import GrowingNetwork
 from accredit.growth.slot import Slot
@@ -100,7 +100,9 @@ class LoopedHosts:
         )
 
     @torch.no_grad()
-    def evaluate(self, rows: Sequence[int], inputs: Tensor, labels: Tensor, *, players: Players) -> HostEvaluation:
+    def evaluate(
+        self, rows: Sequence[int], inputs: Tensor, labels: Tensor, *, players: Games, live: Score | None = None
+    ) -> HostEvaluation:
         """Evaluate `rows` on shared examples, host by host.
 
         Args:
@@ -108,16 +110,19 @@ class LoopedHosts:
             inputs: [B, ...].
             labels: [B, ...].
             players: what is switched.
+            live: of the live networks on these examples; a loop does not need it.
         """
+        del live
+        games = games_of(players, len(rows))
         switched = tuple(
             slot
             for slot in range(self.kinds.shape[1])
-            if any(_plays(self.networks[row].slots[slot], players) for row in rows)
+            if any(_plays(self.networks[row].slots[slot], game) for row, game in zip(rows, games, strict=True))
         )
         scores = []
-        for row in rows:
+        for row, game in zip(rows, games, strict=True):
             with _evaluating(self.networks[row]) as network:
-                scores.append(self.metric.score(_coalitions(network, inputs, switched, players), labels))
+                scores.append(self.metric.score(_coalitions(network, inputs, switched, game), labels))
         return HostEvaluation(
             slots=switched,
             log_loss=torch.stack([score.log_loss for score in scores]),

@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -20,6 +23,17 @@ class Score:
     """[..., B], in nats."""
     is_correct: Tensor
     """[..., B], 1 where the likeliest class is the label; the share of such positions where an example has many."""
+
+    def of_rows(self, rows: NDArray[np.int64]) -> Score:
+        """Return the values [R, B] of some rows of [N, B]."""
+        chosen = torch.from_numpy(rows)
+        return Score(log_loss=self.log_loss.index_select(0, chosen), is_correct=self.is_correct.index_select(0, chosen))
+
+    def of_examples(self, examples: Tensor) -> Score:
+        """Return the values [N, R] of some examples of [N, B]."""
+        return Score(
+            log_loss=self.log_loss.index_select(1, examples), is_correct=self.is_correct.index_select(1, examples)
+        )
 
 
 class Metric(Protocol):
@@ -68,13 +82,15 @@ class LogLoss:
             outputs: [..., B, K] or [..., B, L, K].
             labels: [B] or [B, L] int64.
         """
-        answer = labels.expand(outputs.shape[:-1]).unsqueeze(-1)
         if labels.dim() == 1:
-            by_class = outputs.movedim(-1, -2).contiguous()
-            log_loss = -by_class.log_softmax(-2).gather(-2, answer.movedim(-1, -2)).squeeze(-2)
-            return Score(log_loss=log_loss, is_correct=(outputs.argmax(-1) == labels).float())
-        # Sequences are many numbers: one fused pass for the loss, and a maximum, which is faster than its place.
+            # Classes are few: along the examples every pass is several times as fast.
+            by_class, answer = outputs.movedim(-1, -2).contiguous(), labels.expand(outputs.shape[:-1])
+            log_loss = -by_class.log_softmax(-2).gather(-2, answer.unsqueeze(-2)).squeeze(-2)
+            return Score(log_loss=log_loss, is_correct=(by_class.max(-2).indices == labels).float())
+        answer = labels.expand(outputs.shape[:-1]).unsqueeze(-1)
         log_loss = -outputs.log_softmax(-1).gather(-1, answer).squeeze(-1)
-        is_correct = (outputs.gather(-1, answer).squeeze(-1) >= outputs.amax(-1)).float()
+        # A maximum is ten times as fast as its place, which is wanted where it is the label's: others may be as high.
+        is_correct = outputs.gather(-1, answer).squeeze(-1) >= outputs.amax(-1)
+        is_correct[is_correct.clone()] = outputs[is_correct].argmax(-1) == answer[is_correct].squeeze(-1)
         first = -(labels.dim() - 1)
-        return Score(log_loss=log_loss.flatten(first).mean(-1), is_correct=is_correct.flatten(first).mean(-1))
+        return Score(log_loss=log_loss.flatten(first).mean(-1), is_correct=is_correct.float().flatten(first).mean(-1))

@@ -64,17 +64,18 @@ def graft_rows(
         hosts: host of each row, [N].
         alphas: blend weight of each row, [N]; rows at 0 stay as they are.
     """
-    terms = place.terms[kinds[hosts]] & (alphas > 0)[:, None]
-    is_wide, has_scale, has_offset = terms.T
-    wide, straight = np.flatnonzero(is_wide), np.flatnonzero(has_scale | (has_offset & ~is_wide))
-    share = np.stack([alphas[straight], np.where(is_wide[straight], 0.0, alphas[straight])], 1)
+    on = np.flatnonzero(alphas > 0)
+    hosts, alphas = hosts[on], alphas[on]
+    terms = place.terms[kinds[hosts]]
+    wide, straight = np.flatnonzero(terms[:, 0]), np.flatnonzero(terms[:, 1] | terms[:, 2])
+    wide_hosts, share = torch.from_numpy(hosts[wide]), terms[straight, 1:] * alphas[straight, None]
     return GraftRows(
         place=place,
-        wide=torch.from_numpy(wide),
-        wide_hosts=torch.from_numpy(hosts[wide]),
+        wide=torch.from_numpy(on[wide]),
+        wide_hosts=wide_hosts,
         wide_alpha=torch.from_numpy(alphas[wide]).float().view(-1, 1, 1),
-        floor=floor[torch.from_numpy(hosts[wide])].view(-1, 1, 1),
-        straight=torch.from_numpy(straight),
+        floor=floor.index_select(0, wide_hosts).view(-1, 1, 1),
+        straight=torch.from_numpy(on[straight]),
         straight_hosts=torch.from_numpy(hosts[straight]),
         straight_alpha=torch.from_numpy(share).float().unsqueeze(2),
     )

@@ -52,7 +52,7 @@ class SlotPlace:
     columns: slice
     """Of the flat form."""
     terms: NDArray[np.bool_]
-    """Whether a kind has an inner layer, a, c, [kinds + 1, 3]; the last row is no graft."""
+    """Whether a kind has an inner layer, a, and c alone, [kinds + 1, 3]; the last row is no graft."""
 
     @property
     def features(self) -> int:
@@ -153,7 +153,10 @@ class StackLayout:
     @cached_property
     def places(self) -> tuple[SlotPlace, ...]:
         """One per slot."""
-        kinds = [(kind.width > 0, kind.has_scale or kind.has_fixed_scale, kind.has_offset) for kind in self.catalogue]
+        kinds = [
+            (kind.width > 0, kind.has_scale or kind.has_fixed_scale, kind.has_offset and not kind.width)
+            for kind in self.catalogue
+        ]
         terms, places, begin = np.array([*kinds, (False, False, False)]), [], len(self.host_learnable)
         for axis, features in zip(self.axes, self.features, strict=True):
             shapes = _slot_shapes(features, self.width)

@@ -15,7 +15,7 @@ from torch import Tensor
 from accredit.errors import InvalidArgument
 from accredit.growth.catalogue import Activation, VectorKind
 from accredit.growth.coalition_pass import branches_of, branches_of_one, run_branches
-from accredit.growth.hosts import HostEvaluation, Players
+from accredit.growth.hosts import Games, HostEvaluation, Players, games_of
 from accredit.growth.metric import LogLoss, Metric, Score
 from accredit.growth.network import GrowingNetwork
 from accredit.growth.stack_layout import SlotWeights, StackLayout, read_graft, write_graft
@@ -131,7 +131,9 @@ class StackedHosts:
         return losses
 
     @torch.no_grad()
-    def evaluate(self, rows: Sequence[int], inputs: Tensor, labels: Tensor, *, players: Players) -> HostEvaluation:
+    def evaluate(
+        self, rows: Sequence[int], inputs: Tensor, labels: Tensor, *, players: Games, live: Score | None = None
+    ) -> HostEvaluation:
         """Evaluate `rows` on shared examples, sharing what coalitions have in common up to each slot.
 
         Args:
@@ -139,16 +141,13 @@ class StackedHosts:
             inputs: [B, ...].
             labels: [B, ...].
             players: what is switched.
+            live: of the live networks on these examples, [R, B], which is then not computed again; None: not known.
         """
-        alphas = self.alphas[rows]
-        switched = {
-            Players.NOBODY: np.zeros_like(alphas, dtype=bool),
-            Players.LIVE: alphas > 0,
-            Players.CANDIDATES: self.stages[rows] == Stage.TRAINING,
-        }[players]
-        slots = tuple(np.flatnonzero(switched.any(axis=0)).tolist())
-        on = np.where(switched & (players == Players.CANDIDATES), 1.0, alphas)
-        branches, chosen = branches_of(alphas, switched, on=on), torch.tensor(rows)
+        alphas, chosen = self.alphas[rows], torch.tensor(rows)
+        switched, on = self._players(rows, games_of(players, len(rows)))
+        # the live network is the coalition of all live grafts, and of no candidate
+        known = None if live is None else np.asarray((switched & (alphas > 0)).any(axis=1))
+        branches = branches_of(alphas, switched, on=on, known=known)
         weights, grafts = self.weights.index_select(0, chosen), (self.kinds[rows], self.floor[chosen])
         per_pass = max(1, LARGEST_PASS // max(1, len(branches.forks[-1].hosts) * self.layout.widest(inputs)))
         scores = []
@@ -157,10 +156,16 @@ class StackedHosts:
                 self.layout, weights, x.expand(len(rows), *x.shape), grafts=grafts, branches=branches
             )
             scores.append(self.metric.score(outputs, y))
+        columns = zip(*((score.log_loss, score.is_correct) for score in scores), strict=True)
+        ends = [torch.cat(parts, 1) for parts in columns]
+        if live is not None:
+            ends = [torch.cat(both) for both in zip(ends, (live.log_loss, live.is_correct), strict=True)]
+        log_loss, is_correct = (end.index_select(0, branches.of_coalition.flatten()) for end in ends)
+        shape = (*branches.of_coalition.shape, len(inputs))
         return HostEvaluation(
-            slots=slots,
-            log_loss=torch.cat([score.log_loss for score in scores], 1)[branches.of_coalition],
-            is_correct=torch.cat([score.is_correct for score in scores], 1)[branches.of_coalition],
+            slots=tuple(np.flatnonzero(switched.any(axis=0)).tolist()),
+            log_loss=log_loss.view(shape),
+            is_correct=is_correct.view(shape),
         )
 
     @torch.no_grad()
@@ -179,11 +184,7 @@ class StackedHosts:
         Returns:
             log-loss and correctness, [M, B] each.
         """
-        alphas, training = self.alphas[row], self.stages[row] == Stage.TRAINING
-        plays = {Players.NOBODY: np.zeros_like(training), Players.LIVE: alphas > 0, Players.CANDIDATES: training}[
-            players
-        ]
-        on = np.where(plays & (players == Players.CANDIDATES), 1.0, alphas)
+        (plays,), (on,) = self._players([row], [players])
         weights, grafts = self.weights[[row]], (self.kinds[[row]], self.floor[[row]])
         per_pass, scores = max(1, LARGEST_PASS // max(1, len(inputs) * self.layout.widest(inputs))), []
         for part in np.split(masks.numpy(), range(per_pass, len(masks), per_pass)):
@@ -260,6 +261,15 @@ class StackedHosts:
 
     def _slot(self, flat: Tensor, row: int, slot: int) -> SlotWeights:
         return self.layout.unpack_slot(flat[row : row + 1], slot)
+
+    def _players(self, rows: Sequence[int], games: Sequence[Players]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Return which grafts of R rows are players, and the blend weight of each graft where it is on, [R, S]."""
+        alphas, is_training = self.alphas[rows], self.stages[rows] == Stage.TRAINING
+        are_live, are_candidates = (
+            np.array([game == which for game in games])[:, None] for which in (Players.LIVE, Players.CANDIDATES)
+        )
+        candidates = are_candidates & is_training
+        return candidates | (are_live & (alphas > 0)), np.where(candidates, 1.0, alphas)
 
     def _adam(self, gradient: Tensor, training: NDArray[np.bool_]) -> None:
         """Adam with a step count per host and per graft, so that a young graft has the bias correction of its own age.

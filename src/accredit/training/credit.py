@@ -27,7 +27,8 @@ from accredit.attribution.estimators.pair_process import PairProcess
 from accredit.attribution.matrix import CounterfactualMatrix
 from accredit.attribution.output import Output
 from accredit.errors import EvaluationError, InvalidArgument
-from accredit.growth.hosts import HostEvaluation, Hosts, Players
+from accredit.growth.hosts import Games, HostEvaluation, Hosts, Players, games_of
+from accredit.growth.metric import Score
 from accredit.telemetry.event import Origin
 from accredit.training.credit_tables import LARGEST_TABLE, AttributionEvent, Floats, events_of_row, exact_table
 from accredit.training.data import Examples
@@ -196,9 +197,10 @@ class Creditor:
         rows: Sequence[int],
         examples: Examples,
         *,
-        players: Players,
+        players: Games,
         plays: NDArray[np.bool_],
         origins: Sequence[Origin],
+        live: Score | None = None,
     ) -> Credit:
         """Return what each player of each host earns; a host that is not finite has nothing that could be known.
 
@@ -208,23 +210,26 @@ class Creditor:
             hosts: E hosts.
             rows: R of them.
             examples: what they are evaluated on.
-            players: the game.
+            players: the game, or that of each row.
             plays: which slots have a player, [R, S].
             origins: what the events carry, one a row.
+            live: of the live networks of these rows on these examples, [R, B]; None: not known.
         """
+        games = games_of(players, len(rows))
         credit = Credit(values=np.full((4, *plays.shape), np.nan), is_positive=np.zeros(plays.shape, dtype=bool))
         # Hosts with other players share a pass where the union of all players fits the budget.
         together = self.fits_a_table(int(plays.any(axis=0).sum()))
         for at in [np.arange(len(rows))] if together else _parts(plays):
-            chosen = [rows[one] for one in at.tolist()]
+            chosen, playing = [rows[one] for one in at.tolist()], [games[one] for one in at.tolist()]
             if together or self.fits_a_table(int(plays[at[0]].sum())):
-                outcome = hosts.evaluate(chosen, examples.inputs, examples.labels, players=players)
+                mine = live and live.of_rows(at)
+                outcome = hosts.evaluate(chosen, examples.inputs, examples.labels, players=playing, live=mine)
                 self._note_tables(credit, outcome, at, plays[at], origins=origins)
                 continue
             slots = tuple(np.flatnonzero(plays[at[0]]).tolist())
             for one, row in zip(at.tolist(), chosen, strict=True):
                 try:
-                    matrix = self.matrix_of_host(hosts, row, slots, examples, players=players, origin=origins[one])
+                    matrix = self.matrix_of_host(hosts, row, slots, examples, players=games[one], origin=origins[one])
                 except EvaluationError as error:
                     if error.__cause__ is not None:
                         raise
@@ -251,10 +256,10 @@ class Creditor:
         finite = torch.isfinite(outcome.log_loss).flatten(1).all(1)
         rows, own = rows[finite.numpy()], plays[finite.numpy()][:, outcome.slots]
         coalitions = torch.from_numpy(table_index(factorial_masks(len(outcome.slots))))
-        tables = tuple(
-            exact_table(output, examples[finite][:, coalitions].double().numpy())
-            for output, examples in zip(OUTPUTS, (outcome.log_loss, outcome.is_correct), strict=True)
-        )
+        tables = []
+        for output, examples in zip(OUTPUTS, (outcome.log_loss, outcome.is_correct), strict=True):
+            known = examples if finite.all() else examples[finite]
+            tables.append(exact_table(output, known.index_select(1, coalitions).double().numpy()))
         here = np.ix_(rows, np.array(outcome.slots))
         for number, table in enumerate(tables):
             credit.values[2 * number][here] = np.where(own, table.contributions, np.nan)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from accredit.growth.hosts import Hosts, Players
+from accredit.growth.metric import Score
 from accredit.growth.stage import Operation, Stage, stage_table, transition
 from accredit.telemetry.event import Event
 from accredit.training.action import Action, ActionTable
@@ -295,8 +296,9 @@ class Episodes:
         """Evaluate `rows` on the reward split, then measure their grafts there."""
         reward = self.task.splits.reward
         outcome = self.hosts.evaluate(rows, reward.inputs, reward.labels, players=Players.NOBODY)
-        losses = outcome.log_loss[:, -1].double().mean(1).numpy()
+        live = Score(log_loss=outcome.log_loss[:, -1], is_correct=outcome.is_correct[:, -1])
+        losses = live.log_loss.double().mean(1).numpy()
         self.loss[rows] = np.where(np.isfinite(losses), losses, np.inf)
-        self.accuracy[rows] = outcome.is_correct[:, -1].double().mean(1).numpy()
+        self.accuracy[rows] = live.is_correct.double().mean(1).numpy()
         at_end = self.time >= self.config.steps
-        self.measurements.update(np.asarray(rows), at_end=at_end, origin=self.chronicle.origin)
+        self.measurements.update(np.asarray(rows), live, at_end=at_end, origin=self.chronicle.origin)

@@ -6,12 +6,16 @@ E environments, S slots, A actions.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from accredit.growth.hosts import Hosts, Players
+from accredit.growth.metric import Score
 from accredit.growth.stage import Stage
 from accredit.telemetry.event import Origin
 from accredit.training.action import NEVER, ActionTable
@@ -21,6 +25,30 @@ from accredit.training.slot_states import SlotStates
 
 Bits = NDArray[np.bool_]
 SUBSET_SEED = 20240301  # the same examples at every step and in every run, so that steps can be compared
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A part of the reward split."""
+
+    places: Tensor
+    """Which examples, int64."""
+    examples: Examples
+
+
+@dataclass(frozen=True)
+class Game:
+    """One game of all environments at one step."""
+
+    players: Players
+    plays: Bits
+    """Which slots have a player, [E, S]."""
+    due: Bits
+    """Whose players are measured, [E]."""
+    decides: Bits
+    """Where a decision waits for it, so that it takes many examples, [E]."""
+    positive: Bits
+    """Where it is written what was positive with significance, [E, S]."""
 
 
 class Measurements:
@@ -46,11 +74,14 @@ class Measurements:
         self._many = _subset(examples, creditor.attribution.examples)
         self._few = _subset(examples, creditor.attribution.examples_between)
 
-    def update(self, rows: NDArray[np.int64], *, at_end: Bits, origin: Callable[[int, str], Origin]) -> None:
+    def update(
+        self, rows: NDArray[np.int64], evaluated: Score, *, at_end: Bits, origin: Callable[[int, str], Origin]
+    ) -> None:
         """Forget the credit of `rows` and measure what is due.
 
         Args:
             rows: environments that were evaluated.
+            evaluated: their live networks on all examples, [R, B].
             at_end: whose episode is over, [E].
             origin: row and game -> where it happens.
         """
@@ -63,40 +94,56 @@ class Measurements:
         here = np.zeros(len(live), dtype=bool)
         here[rows] = True
         due = here & live.any(1) & (some_day.any(1) | at_end)
-        self._measure(Players.LIVE, live, due, (now & live).any(1) | at_end, origin=origin)
-        self._measure(Players.CANDIDATES, training, here & training.any(1), (now & training).any(1), origin=origin)
+        games = (
+            Game(Players.LIVE, live, due, (now & live).any(1) | at_end, slots.proven),
+            Game(Players.CANDIDATES, training, here & training.any(1), (now & training).any(1), slots.welcome),
+        )
+        every_step = self.creditor.attribution.cadence == Cadence.EVERY_STEP
+        place = np.zeros(len(live), dtype=np.int64)
+        place[rows] = np.arange(len(rows))
+        for subset, is_many in ((self._many, True), (self._few, False)):
+            chosen = [np.flatnonzero(game.due & ((every_step | game.decides) == is_many)) for game in games]
+            if len(subset.examples) and any(map(len, chosen)):
+                known = evaluated.of_rows(place[np.concatenate(chosen)]).of_examples(subset.places)
+                self._measure(games, chosen, subset.examples, known, origin=origin)
         # Removal cost alone proves nothing: a host adapts even to a graft that harms it, and then misses it.
         slots.proven[rows] &= slots.welcome[rows]
         self.seconds += time.perf_counter() - began
         self.creditor.tell()
 
     def _measure(
-        self, players: Players, plays: Bits, due: Bits, decides: Bits, *, origin: Callable[[int, str], Origin]
+        self,
+        games: Sequence[Game],
+        chosen: Sequence[NDArray[np.int64]],
+        examples: Examples,
+        live: Score,
+        *,
+        origin: Callable[[int, str], Origin],
     ) -> None:
-        """Measure one game of all hosts that are `due` [E], on more examples where a step `decides` [E]."""
-        if self.creditor.attribution.cadence == Cadence.EVERY_STEP:
-            decides = due
-        positive = self.slots.welcome if players == Players.CANDIDATES else self.slots.proven
-        for chosen, examples in ((due & decides, self._many), (due & ~decides, self._few)):
-            rows = np.flatnonzero(chosen)
-            if not len(rows) or not len(examples):
-                continue
-            credit = self.creditor.measure(
-                self.hosts,
-                rows.tolist(),
-                examples,
-                players=players,
-                plays=plays[rows],
-                origins=[origin(row, players.value) for row in rows.tolist()],
-            )
-            known = credit.is_known
-            self.slots.credit[:, rows] = np.where(known, credit.values, self.slots.credit[:, rows])
-            positive[rows] = np.where(known, credit.is_positive, positive[rows])
+        """Measure both games in one pass, each in the rows that are `chosen` for it."""
+        credit = self.creditor.measure(
+            self.hosts,
+            np.concatenate(chosen).tolist(),
+            examples,
+            players=[game.players for game, rows in zip(games, chosen, strict=True) for _ in rows],
+            plays=np.concatenate([game.plays[rows] for game, rows in zip(games, chosen, strict=True)]),
+            origins=[
+                origin(row, game.players.value)
+                for game, rows in zip(games, chosen, strict=True)
+                for row in rows.tolist()
+            ],
+            live=live,
+        )
+        end = 0
+        for game, rows in zip(games, chosen, strict=True):
+            mine, end = slice(end, end + len(rows)), end + len(rows)
+            is_known = credit.is_known[mine]
+            self.slots.credit[:, rows] = np.where(is_known, credit.values[:, mine], self.slots.credit[:, rows])
+            game.positive[rows] = np.where(is_known, credit.is_positive[mine], game.positive[rows])
 
 
-def _subset(examples: Examples, count: int) -> Examples:
+def _subset(examples: Examples, count: int) -> Subset:
     """Return `count` examples, or all where there are no more; fewer are a part of more."""
-    if count >= len(examples):
-        return examples
-    chosen = np.sort(np.random.default_rng(SUBSET_SEED).permutation(len(examples))[:count])
-    return Examples(inputs=examples.inputs[chosen], labels=examples.labels[chosen])
+    chosen = np.random.default_rng(SUBSET_SEED).permutation(len(examples))[:count]
+    places = torch.from_numpy(np.sort(chosen))
+    return Subset(places, Examples(inputs=examples.inputs[places], labels=examples.labels[places]))
