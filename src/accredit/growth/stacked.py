@@ -66,7 +66,7 @@ class StackedHosts:
         self.stages = np.zeros((num_hosts, slots), dtype=np.int64)
         self.alphas = np.zeros((num_hosts, slots))
         self._remembered: tuple[Tensor, ...] = ()
-        self._training_pass: TrainingPass | None = None  # until a graft moves
+        self._training_pass: tuple[tuple[bytes, ...], TrainingPass] | None = None
 
     @property
     def num_hosts(self) -> int:
@@ -91,7 +91,6 @@ class StackedHosts:
         write_graft(module, self._slot(self.weights, row, slot), self._slot(self.learnable, row, slot))
         self.floor[row, slot] = 0.0 if chosen.activation == Activation.RELU else -torch.inf
         self.kinds[row, slot] = kind
-        self._training_pass = None
 
     def prune(self, row: int, slot: int) -> None:
         """Remove the graft of a slot with its optimizer state."""
@@ -100,13 +99,11 @@ class StackedHosts:
         self.steps[row, 1 + slot] = 0.0
         self.floor[row, slot] = 0.0
         self.kinds[row, slot] = EMPTY
-        self._training_pass = None
 
     def set_stages(self, stages: NDArray[np.int64], alphas: NDArray[np.float64]) -> None:
         """Take over stage and blend weight of every slot, [E, S] each."""
         self.stages = stages.copy()
         self.alphas = alphas.copy()
-        self._training_pass = None
 
     def train(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Train every host on its own minibatch by one step of Adam.
@@ -122,11 +119,11 @@ class StackedHosts:
             [E], mean log-loss of each host before the update, in nats.
         """
         training = self.stages == Stage.TRAINING
-        if self._training_pass is None:
-            self._training_pass = TrainingPass(
-                self.layout, training=training, kinds=self.kinds, floor=self.floor, alphas=self.alphas
-            )
-        losses, gradient = self._training_pass.gradient(self.weights, inputs, labels, self.metric)
+        here = (self.kinds.tobytes(), training.tobytes(), self.alphas.tobytes())
+        if self._training_pass is None or self._training_pass[0] != here:
+            made = TrainingPass(self.layout, training=training, kinds=self.kinds, floor=self.floor, alphas=self.alphas)
+            self._training_pass = (here, made)
+        losses, gradient = self._training_pass[1].gradient(self.weights, inputs, labels, self.metric)
         self._adam(gradient.mul_(self.learnable), training)
         return losses
 

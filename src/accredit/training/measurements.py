@@ -98,9 +98,9 @@ class Measurements:
             Game(Players.LIVE, live, due, (now & live).any(1) | at_end, slots.proven),
             Game(Players.CANDIDATES, training, here & training.any(1), (now & training).any(1), slots.welcome),
         )
-        every_step = self.creditor.attribution.cadence == Cadence.EVERY_STEP
-        place = np.zeros(len(live), dtype=np.int64)
+        place = np.zeros(len(live), dtype=np.int64)  # of a row in what was evaluated
         place[rows] = np.arange(len(rows))
+        every_step = self.creditor.attribution.cadence == Cadence.EVERY_STEP
         for subset, is_many in ((self._many, True), (self._few, False)):
             chosen = [np.flatnonzero(game.due & ((every_step | game.decides) == is_many)) for game in games]
             if len(subset.examples) and any(map(len, chosen)):
