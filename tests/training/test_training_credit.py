@@ -269,11 +269,15 @@ def test_hosts_with_different_players_are_measured_as_each_alone():
         plays[row, list(slots)] = True
     hosts, creditor = many_hosts(plays), Creditor(MANY.slot_names, confidence=0.95)
     arguments = {"examples": MANY.splits.reward, "players": Players.CANDIDATES}
-    together = creditor.measure(hosts, range(4), plays=plays, origins=[ORIGIN] * 4, **arguments)
-    assert np.array_equal(together.is_known, plays)
-    for row in range(4):
-        alone = creditor.measure(hosts, [row], plays=plays[[row]], origins=[ORIGIN], **arguments)
-        assert np.allclose(together.values[:, row], alone.values[:, 0], atol=1e-6, equal_nan=True)
+    reward = MANY.splits.reward
+    outcome = hosts.evaluate(range(4), reward.inputs, reward.labels, players=Players.NOBODY)
+    live = Score(log_loss=outcome.log_loss[:, 0], is_correct=outcome.is_correct[:, 0])
+    for known in (None, live):
+        together = creditor.measure(hosts, range(4), plays=plays, origins=[ORIGIN] * 4, live=known, **arguments)
+        assert np.array_equal(together.is_known, plays)
+        for row in range(4):
+            alone = creditor.measure(hosts, [row], plays=plays[[row]], origins=[ORIGIN], **arguments)
+            assert np.allclose(together.values[:, row], alone.values[:, 0], atol=1e-6, equal_nan=True)
 
 
 def test_more_players_than_the_budget_has_coalitions_for_are_sampled_within_it():
@@ -440,6 +444,26 @@ def test_every_step_measures_on_as_many_examples_as_there_are_or_are_asked_for()
     for config, used in ((AttributionConfig(), 80), (AttributionConfig(examples=60), 60)):
         seen = measured_examples(config)
         assert seen == [("candidates", 1, used), *[("live", step, used) for step in range(2, 8)]]
+
+
+def test_some_environments_are_measured_as_all_of_them_are():
+    """[R9] Each with what is known of its own live network, on the examples that a measurement takes."""
+    config = dataclasses.replace(SHORT, steps=8, attribution=AttributionConfig(examples=30))
+    env = GrowthVectorEnv(3, task=TOY, config=config)
+    env.reset(seed=0)
+    episodes, table = env.episodes, env.episodes.actions
+    for operation in (Operation.GRAFT, Operation.BLEND):
+        kinds = (KIND["mlp"],) if operation == Operation.GRAFT else ()
+        env.step(np.array([table.find(operation, slot, *kinds) for slot in range(3)]))
+    env.step(np.array([table.find(Operation.GRAFT, slot, KIND["affine"]) for slot in (1, 2, 0)]))
+    credit, reward = episodes.slots.credit.copy(), TOY.splits.reward
+    assert np.isfinite(credit[0]).sum() == 6  # a live graft and a candidate each
+    for rows in ([2], [0, 2]):
+        outcome = episodes.hosts.evaluate(rows, reward.inputs, reward.labels, players=Players.NOBODY)
+        live = Score(log_loss=outcome.log_loss[:, 0], is_correct=outcome.is_correct[:, 0])
+        at_end = np.zeros(3, dtype=bool)
+        episodes.measurements.update(np.array(rows), live, at_end=at_end, origin=episodes.chronicle.origin)
+        assert np.allclose(episodes.slots.credit, credit, atol=1e-6, equal_nan=True)
 
 
 def test_between_decisions_fewer_examples_are_used_or_none():
