@@ -104,7 +104,7 @@ class Measurements:
         for subset, is_many in ((self._many, True), (self._few, False)):
             chosen = [np.flatnonzero(game.due & ((every_step | game.decides) == is_many)) for game in games]
             if len(subset.examples) and any(map(len, chosen)):
-                known = evaluated.of_rows(np.concatenate(chosen)).of_examples(subset.places)
+                known = evaluated.of_rows(place[np.concatenate(chosen)]).of_examples(subset.places)
                 self._measure(games, chosen, subset.examples, known, origin=origin)
         # Removal cost alone proves nothing: a host adapts even to a graft that harms it, and then misses it.
         slots.proven[rows] &= slots.welcome[rows]
