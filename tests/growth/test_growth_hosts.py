@@ -390,6 +390,26 @@ def test_a_state_continues_bit_equal(make: Maker):
     assert not same(hosts.state_dict(), saved), "the saved state must not share memory with the hosts"
 
 
+@pytest.mark.parametrize("other", ["kind", "stage", "alpha"])
+def test_a_state_continues_bit_equal_in_a_stack_that_was_trained_with_other_grafts(other: str):
+    """[R27] Nothing that the stack kept for its own grafts is left, in whichever way they differ."""
+    hosts, others = grown(stacked), grown(stacked)
+    state = hosts.state_dict()
+    if other == "kind":
+        others.graft(0, 1, KIND["affine"], seed=5)
+    stages, alphas = others.stages.copy(), others.alphas.copy()
+    if other == "stage":
+        stages[0, 0] = Stage.EMPTY
+    if other == "alpha":
+        alphas[0, 1] = 1.0
+    others.set_stages(stages, alphas)
+    train(others, range(8, 10))
+    others.load_state_dict(state)
+    train(hosts, range(10, 12))
+    train(others, range(10, 12))
+    assert same(hosts.state_dict(), others.state_dict())
+
+
 @both
 def test_a_row_that_is_rolled_back_has_its_weights_and_optimizer_state_of_before(make: Maker):
     """[R29] The others go on."""

@@ -458,6 +458,14 @@ def test_some_environments_are_measured_as_all_of_them_are():
     env.step(np.array([table.find(Operation.GRAFT, slot, KIND["affine"]) for slot in (1, 2, 0)]))
     credit, reward = episodes.slots.credit.copy(), TOY.splits.reward
     assert np.isfinite(credit[0]).sum() == 6  # a live graft and a candidate each
+    some = episodes.measurements._many.examples
+    assert len(some) == 30
+    for players, slots in ((Players.LIVE, (0, 1, 2)), (Players.CANDIDATES, (1, 2, 0))):
+        plays = np.eye(3, dtype=bool)[list(slots)]
+        told = Creditor(TOY.slot_names, confidence=0.95).measure(
+            episodes.hosts, range(3), some, players=players, plays=plays, origins=[ORIGIN] * 3
+        )
+        assert np.allclose(credit[:, plays], told.values[:, plays], atol=1e-6)
     for rows in ([2], [0, 2]):
         outcome = episodes.hosts.evaluate(rows, reward.inputs, reward.labels, players=Players.NOBODY)
         live = Score(log_loss=outcome.log_loss[:, 0], is_correct=outcome.is_correct[:, 0])

@@ -104,6 +104,7 @@ class StackedHosts:
         """Take over stage and blend weight of every slot, [E, S] each."""
         self.stages = stages.copy()
         self.alphas = alphas.copy()
+        self._training_pass = None  # sets free what the last interval needed
 
     def train(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Train every host on its own minibatch by one step of Adam.
