@@ -43,8 +43,11 @@ class SlotPass:
     entering: Tensor
     """Hosts whose shadows enter here, int64."""
     grafts: GraftRows
+    """What is grafted here, in all rows that are present."""
     wide: Lessons
+    """Of the inner layers."""
     straight: Lessons
+    """Of a and c."""
 
 
 class TrainingPass:

@@ -144,6 +144,8 @@ class Measurements:
 
 def _subset(examples: Examples, count: int) -> Subset:
     """Return `count` examples, or all where there are no more; fewer are a part of more."""
+    if count >= len(examples):
+        return Subset(torch.arange(len(examples)), examples)
     chosen = np.random.default_rng(SUBSET_SEED).permutation(len(examples))[:count]
     places = torch.from_numpy(np.sort(chosen))
     return Subset(places, Examples(inputs=examples.inputs[places], labels=examples.labels[places]))
