@@ -19,9 +19,13 @@ from accredit.training.comparison import Interval
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import NullLocator
 
 LEVEL = 0.95
 LEARNED = "learned"
+NAMES = (LEARNED, "greedy, calibrated", "greedy, random", "best schedule", "random", "no growth")
+COLOURS = {name: f"C{at}" for at, name in enumerate(NAMES)}
+TICKS = (500, 700, 1000, 1500, 2000, 3000, 4000, 6000, 10000)
 Figures = dict[str, Any]
 
 
@@ -216,10 +220,15 @@ def save_picture(results: Figures, beside: Path) -> None:
                     xerr=half_widths([values["parameters"]]),
                     yerr=half_widths([values[field]]),
                     fmt="D" if policy == LEARNED else "s",
+                    color=COLOURS.get(policy, "black"),
                     markersize=7 if policy == LEARNED else 5,
                     label=policy,
                 )
             axis.set(title=f"{name}, test split", xlabel="parameters", ylabel=label, xscale="log")
+            low, high = axis.get_xlim()
+            axis.set_xticks([tick for tick in TICKS if low <= tick <= high])
+            axis.xaxis.set_major_formatter("{x:,.0f}")
+            axis.xaxis.set_minor_locator(NullLocator())
             axis.grid(alpha=0.3)
         row[0].legend(fontsize=8)
     figure.savefig(beside.with_suffix(".png"), dpi=110)
