@@ -141,6 +141,22 @@ def test_a_pair_of_three_is_averaged_over_the_third(tmp_path: Path):
     assert dict(zip(pairs.names, pairs.values, strict=True)) == pytest.approx({"a + b": -0.3, "a + c": 0, "b + c": 0})
 
 
+def test_pairs_that_no_single_host_has_all_of_are_shown(tmp_path: Path):
+    """[R37] Who lacks a partner is left out by name, and not everybody with it."""
+    slots = ("a", "b", "c")
+    told = [report_runs.estimated("learned-000-test", 8, None, slots, [0.1] * 3)]
+    parted = [report_runs.tested(at, pair, 0.3) for at, pair in enumerate((("a", "c"), ("a", "b"), ("b", "c")))]
+    folder = report_runs.write_run(tmp_path / "parted", told + parted, report_runs.comparison(slots))
+    network = item(page_of(folder), "Interactions as a network")
+    assert set(network.estimates.pairs.names) == {"a + c", "a + b", "c + b"}
+    assert "Left out" not in network.note
+    lonely = [report_runs.tested(at, pair, 0.3) for at, pair in enumerate((("a", "c"), ("a", "b"), ("a", "b")))]
+    folder = report_runs.write_run(tmp_path / "lonely", told + lonely, report_runs.comparison(slots))
+    network = item(page_of(folder), "Interactions as a network")
+    assert network.estimates.pairs.names == ("a + b",)
+    assert network.note.endswith("Left out, since no host has it together with each of these: c.")
+
+
 def test_a_graft_has_its_stages_as_bands_and_a_second_one_in_its_slot_a_line_of_its_own(finished: Path):
     chart = item(page_of(finished), "Contribution of each graft and its stages")
     assert [(band.lane, band.label, band.start, band.end) for band in chart.bands] == [

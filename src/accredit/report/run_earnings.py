@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -84,15 +85,18 @@ def _interactions(record: RunRecord, confidence: float) -> list[Item]:
     told = None if output is None else record.directions.get(output)
     if output is None or told is None:
         return []
-    found: dict[tuple[str, str], list[float]] = {}
-    for matrix in record.tested:
+    # hosts with the most players first: in their order
+    tested = sorted(record.tested, key=lambda matrix: -len(matrix.players))
+    everyone = tuple(dict.fromkeys(player for matrix in tested for player in matrix.players))
+    found: dict[frozenset[str], list[float]] = {}
+    for matrix in tested:
         for pair, value in _pairs_of(matrix, output):
-            found.setdefault(pair, []).append(value)
-    players = tuple(dict.fromkeys(player for matrix in record.tested for player in matrix.players))
+            found.setdefault(frozenset(pair), []).append(value)
+    players = _players_of_all_pairs(everyone, found)
     pairs = list(combinations(players, 2))
-    if not pairs or any(pair not in found for pair in pairs):
+    if not pairs:
         return []
-    means = [Interval.of(found[pair], confidence) for pair in pairs]
+    means = [Interval.of(found[frozenset(pair)], confidence) for pair in pairs]
     estimates = Estimates(
         names=tuple(f"{first} + {second}" for first, second in pairs),
         values=tuple(each.mean for each in means),
@@ -104,6 +108,9 @@ def _interactions(record: RunRecord, confidence: float) -> list[Item]:
     )
     both = PairEstimates(players=players, pairs=estimates)
     note = f"Shapley interaction on {output} of the grafts in two slots, mean over the hosts that have both."
+    absent = [player for player in everyone if player not in players]
+    if absent:
+        note += f" Left out, since no host has it together with each of these: {', '.join(absent)}."
     return [
         Group(
             items=(
@@ -112,6 +119,15 @@ def _interactions(record: RunRecord, confidence: float) -> list[Item]:
             )
         )
     ]
+
+
+def _players_of_all_pairs(players: Sequence[str], found: Mapping[frozenset[str], Sequence[float]]) -> tuple[str, ...]:
+    """Return players of which each pair was found, without those that are the least often in a pair."""
+    left = list(players)
+    while any(frozenset(pair) not in found for pair in combinations(left, 2)):
+        hosts = {player: sum(len(values) for pair, values in found.items() if player in pair) for player in left}
+        left.remove(min(left, key=hosts.__getitem__))
+    return tuple(left)
 
 
 def _pairs_of(matrix: CoalitionsEvaluated, output: str) -> list[tuple[tuple[str, str], float]]:
