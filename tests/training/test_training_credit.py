@@ -23,7 +23,7 @@ from accredit.growth.stage import Operation, Stage
 from accredit.telemetry import CoalitionsEvaluated, ContributionsEstimated, Event, Origin
 from accredit.training.baselines import RandomPolicy
 from accredit.training.credit import ACCURACY, LOG_LOSS, AttributionConfig, Cadence, Credit, Creditor
-from accredit.training.credit_tables import events_of_row, exact_table
+from accredit.training.credit_tables import events_of_row, exact_tables
 from accredit.training.data import Examples
 from accredit.training.environment import GrowthVectorEnv
 from accredit.training.proof import CommitRule
@@ -125,7 +125,7 @@ def test_many_tables_at_once_equal_the_engine_host_by_host_bit_for_bit(players: 
     examples = generator.normal(size=(2, 4, 2**players, 30))
     names, masks = tuple(f"slot{at}" for at in range(players)), factorial_masks(players)
     outputs = (LOG_LOSS, ACCURACY)
-    tables = tuple(exact_table(output, table) for output, table in zip(outputs, examples, strict=True))
+    tables = exact_tables(outputs, examples)
     config = CounterfactualConfig(strategy="full_factorial", outputs=outputs, confidence=0.9)
     for row in range(4):
 
@@ -143,7 +143,7 @@ def test_many_tables_at_once_equal_the_engine_host_by_host_bit_for_bit(players: 
             assert table.degrees_of_freedom == result.data_degrees_of_freedom
         own = (True,) * players
         assert events_of_row(tables, row, players=names, plays=own, origin=ORIGIN, level=0.9) == events
-    alone = exact_table(LOG_LOSS, examples[0, 2:3])
+    (alone,) = exact_tables((LOG_LOSS,), examples[:1, 2:3])
     assert np.array_equal(alone.values[0], tables[0].values[2])
     assert np.array_equal(alone.stderr[0], tables[0].stderr[2])
 
@@ -154,11 +154,8 @@ def test_slots_without_a_player_are_null_players_of_the_shared_table():
     own = generator.normal(size=(2, 1, 4, 30))  # in table order: bit 0 is the second slot, bit 1 the third
     wide = own[:, :, [bits >> 1 & 3 for bits in table_index(factorial_masks(4)).tolist()]]
     outputs, names = (LOG_LOSS, ACCURACY), ("a", "b", "c", "d")
-    tables = tuple(exact_table(output, table) for output, table in zip(outputs, wide, strict=True))
-    alone = tuple(
-        exact_table(output, table[:, table_index(factorial_masks(2))])
-        for output, table in zip(outputs, own, strict=True)
-    )
+    tables = exact_tables(outputs, wide)
+    alone = exact_tables(outputs, own[:, :, table_index(factorial_masks(2))])
     for table, mine in zip(tables, alone, strict=True):
         assert np.allclose(table.values[0], [0.0, *mine.values[0], 0.0], atol=1e-15)
         assert np.allclose(table.stderr[0], [0.0, *mine.stderr[0], 0.0], atol=1e-15)
@@ -175,7 +172,7 @@ def test_slots_without_a_player_are_null_players_of_the_shared_table():
 
 def test_the_error_of_a_single_example_is_unknown_and_proves_nothing():
     """[R6] NaN in the table, null in the event."""
-    table = exact_table(LOG_LOSS, np.array([[[2.0], [1.0]]]))
+    (table,) = exact_tables((LOG_LOSS,), np.array([[[[2.0], [1.0]]]]))
     assert np.isnan(table.stderr).all()
     estimated = events_of_row((table,), 0, players=("input",), plays=(True,), origin=ORIGIN, level=0.95)[1]
     assert (estimated.values, estimated.stderr, estimated.lower) == ((-1.0,), (None,), (None,))

@@ -30,7 +30,7 @@ from accredit.errors import EvaluationError, InvalidArgument
 from accredit.growth.hosts import Games, HostEvaluation, Hosts, Players, games_of
 from accredit.growth.metric import Score
 from accredit.telemetry.event import Origin
-from accredit.training.credit_tables import LARGEST_TABLE, AttributionEvent, Floats, events_of_row, exact_table
+from accredit.training.credit_tables import LARGEST_TABLE, AttributionEvent, Floats, events_of_row, exact_tables
 from accredit.training.data import Examples
 from accredit.training.proof import CommitRule, are_positive
 
@@ -256,10 +256,9 @@ class Creditor:
         finite = torch.isfinite(outcome.log_loss).flatten(1).all(1)
         rows, own = rows[finite.numpy()], plays[finite.numpy()][:, outcome.slots]
         coalitions = torch.from_numpy(table_index(factorial_masks(len(outcome.slots))))
-        tables = []
-        for output, examples in zip(OUTPUTS, (outcome.log_loss, outcome.is_correct), strict=True):
-            known = examples if finite.all() else examples[finite]
-            tables.append(exact_table(output, known.index_select(1, coalitions).double().numpy()))
+        both = torch.stack((outcome.log_loss, outcome.is_correct))  # in the order of OUTPUTS
+        known = both if finite.all() else both[:, finite]
+        tables = exact_tables(OUTPUTS, known.index_select(2, coalitions).double().numpy())
         here = np.ix_(rows, np.array(outcome.slots))
         for number, table in enumerate(tables):
             credit.values[2 * number][here] = np.where(own, table.contributions, np.nan)

@@ -47,36 +47,41 @@ class ExactTable:
         return self.values * self.output.direction
 
 
-def exact_table(output: Output, examples: Floats) -> ExactTable:
-    """Return exact Shapley values and their standard errors.
+def exact_tables(outputs: Sequence[Output], examples: Floats) -> tuple[ExactTable, ...]:
+    """Return exact Shapley values and their standard errors of all outputs of a game.
 
     Args:
-        output: what is attributed.
-        examples: values per example, coalitions in the order of `factorial_masks`, [R, C, B].
+        outputs: what is attributed, K of them.
+        examples: values per example, coalitions in the order of `factorial_masks`, [K, R, C, B].
 
     Example:
         Two players that only earn together, one host, two examples.
 
-        >>> examples = np.array([[[0.0, 0.0], [3.0, 5.0], [0.0, 0.0], [0.0, 0.0]]])
-        >>> table = exact_table(Output("value", "1", True), examples)
+        >>> examples = np.array([[[[0.0, 0.0], [3.0, 5.0], [0.0, 0.0], [0.0, 0.0]]]])
+        >>> (table,) = exact_tables([Output("value", "1", True)], examples)
         >>> table.values.tolist(), table.stderr.tolist()
         ([[2.0, 2.0]], [[0.5, 0.5]])
     """
-    layout = _layout(examples.shape[1])
+    layout = _layout(examples.shape[2])
     assert layout.coefficients is not None
-    means = examples.mean(axis=2)
+    means = examples.mean(axis=3)
     # relative to v(none), so that an offset of the whole game costs no digits; one product for all rows would round
     # according to how many they are
-    values = np.stack([row @ layout.coefficients for row in means - means[:, [layout.none]]])
+    centred = (means - means[:, :, [layout.none]]).reshape(-1, means.shape[2])
+    shape = (*means.shape[:2], layout.coefficients.shape[1])
+    values = np.array([row @ layout.coefficients for row in centred]).reshape(shape)
     columns = layout.coefficients.T @ examples
-    data = of_examples(columns.reshape(-1, examples.shape[2]))
-    stderr = data.stderr() if data.known else np.full(values.size, np.nan)
-    return ExactTable(
-        output=output,
-        means=means,
-        values=values,
-        stderr=stderr.reshape(values.shape),
-        degrees_of_freedom=data.degrees_of_freedom,
+    data = of_examples(columns.reshape(-1, examples.shape[3]))
+    stderr = (data.stderr() if data.known else np.full(values.size, np.nan)).reshape(shape)
+    return tuple(
+        ExactTable(
+            output=output,
+            means=means[at],
+            values=values[at],
+            stderr=stderr[at],
+            degrees_of_freedom=data.degrees_of_freedom,
+        )
+        for at, output in enumerate(outputs)
     )
 
 
