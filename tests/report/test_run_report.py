@@ -150,6 +150,10 @@ def test_pairs_that_no_single_host_has_all_of_are_shown(tmp_path: Path):
     network = item(page_of(folder), "Interactions as a network")
     assert set(network.estimates.pairs.names) == {"a + c", "a + b", "c + b"}
     assert "Left out" not in network.note
+    whole = [report_runs.tested(0, ("a", "c"), 0.3), report_runs.tested(1, slots, 0.3)]
+    folder = report_runs.write_run(tmp_path / "whole", told + whole, report_runs.comparison(slots))
+    ordered = item(page_of(folder), "Interactions as a network").estimates
+    assert ordered.players == slots  # as the host with most grafts has them
     lonely = [report_runs.tested(at, pair, 0.3) for at, pair in enumerate((("a", "c"), ("a", "b"), ("a", "b")))]
     folder = report_runs.write_run(tmp_path / "lonely", told + lonely, report_runs.comparison(slots))
     network = item(page_of(folder), "Interactions as a network")

@@ -141,7 +141,7 @@ class StackedHosts:
             players: what is switched.
             live: of the live networks on these examples, [R, B], which is then not computed again; None: not known.
         """
-        alphas, chosen = self.alphas[rows], torch.tensor(rows)
+        alphas, chosen = self.alphas[rows], torch.tensor(rows, dtype=torch.int64)
         switched, on = self._players(rows, games_of(players, len(rows)))
         # the live network is the coalition of all live grafts, and of no candidate
         known = None if live is None else np.asarray((switched & (alphas > 0)).any(axis=1))
